@@ -1,0 +1,197 @@
+//! What crosses from the kernel programs to user space: the twin of `kernel/bpf/abi.h`.
+//!
+//! It lives here, and not beside the programs, because `decode` reads it and `stages` depends on nothing above it.
+//! Sizes and offsets are pinned on both sides; [`VERSION`] moves when anything here does.
+//!
+//! Absent: unsafe code, pointers, anything that owns memory.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of the layout, the first byte of every record.
+pub const VERSION: u8 = 1;
+/// Most shards (rings) that one probe can have.
+pub const MAX_SHARDS: usize = 8;
+/// Largest payload of one record, bytes; a larger operation is cut into several records.
+pub const MAX_CHUNK: usize = 4096;
+/// Bytes of [`EventHeader`].
+pub const HEADER_LEN: usize = size_of::<EventHeader>();
+
+/// Values of [`EventHeader::kind`].
+pub mod kind {
+    /// Bytes moved; the payload holds the captured part.
+    pub const DATA: u8 = 1;
+    /// Made in user space from a dirty slot: offsets and turn moved on, no payload.
+    pub const PROGRESS: u8 = 2;
+    /// One direction ended.
+    pub const EOF: u8 = 3;
+    /// The socket is gone.
+    pub const CLOSE: u8 = 4;
+}
+
+/// Values of [`EventHeader::flags`].
+pub mod flag {
+    /// First record of a turn.
+    pub const TURN_START: u8 = 0x01;
+    /// Fewer bytes captured than moved: the budget of the turn is spent.
+    pub const CUT: u8 = 0x02;
+    /// No user buffer to read (sendfile, splice, `io_uring`, 32-bit task).
+    pub const NO_BUFFER: u8 = 0x04;
+    /// The user buffer could not be read.
+    pub const FAULT: u8 = 0x08;
+    /// The socket is older than the probe: offsets count from when it was first seen.
+    pub const LATE: u8 = 0x10;
+    /// Further records of the same operation follow.
+    pub const MORE: u8 = 0x20;
+}
+
+/// Values of [`EventHeader::reason`], set with [`kind::CLOSE`].
+pub mod reason {
+    /// Both sides closed in order.
+    pub const FIN: u8 = 1;
+    /// RST received.
+    pub const RESET: u8 = 2;
+    /// Our side aborted: RST sent.
+    pub const ABORT: u8 = 3;
+    /// The kernel gave up on the peer.
+    pub const TIMEOUT: u8 = 4;
+    /// The connection was never established.
+    pub const REFUSED: u8 = 5;
+}
+
+/// One record of a ring (`struct rt_event`), followed by `cap_len` bytes of payload. Host byte order, 8-byte aligned
+/// in the ring; read unaligned, because a recording need not be.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EventHeader {
+    /// [`VERSION`].
+    pub version: u8,
+    /// See [`kind`].
+    pub kind: u8,
+    /// 0 ingress (the watched process received), 1 egress (it sent).
+    pub dir: u8,
+    /// 0 unknown, 1 client, 2 server.
+    pub role: u8,
+    /// 1 TCP, 2 UDP, 3 unix stream, 4 unix datagram.
+    pub transport: u8,
+    /// `AF_INET` 2, `AF_INET6` 10, `AF_UNIX` 1. v4-mapped IPv6 is written as `AF_INET`.
+    pub family: u8,
+    /// See [`flag`].
+    pub flags: u8,
+    /// See [`reason`].
+    pub reason: u8,
+    /// Bytes of payload behind this header.
+    pub cap_len: u32,
+    /// Bytes that the operation (or this chunk of it) moved.
+    pub len: u32,
+    /// Unique while the probe runs, sequential from 1.
+    pub conn_id: u64,
+    /// `CLOCK_MONOTONIC` at the end of the operation, ns.
+    pub ts_ns: u64,
+    /// Stream offset, in `dir`, of the first byte of this record.
+    pub offset: u64,
+    /// Bytes moved in the other direction so far.
+    pub other_offset: u64,
+    /// End of the last operation in the other direction, ns; 0 if there was none.
+    pub other_ts_ns: u64,
+    /// Records of this connection attempted before this one; refused ones count.
+    pub seq: u32,
+    /// Number of this turn on the connection, from 0.
+    pub turn: u32,
+    /// Thread group id, in the agent's pid namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Cgroup v2 id: the inode number of its directory.
+    pub cgroup_id: u64,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Local port, host order.
+    pub lport: u16,
+    /// Remote port, host order.
+    pub rport: u16,
+    /// Local address: IPv4 in the first four bytes; unix: hash of the path in the first eight.
+    pub laddr: [u8; 16],
+    /// Remote address.
+    pub raddr: [u8; 16],
+    /// Name of the thread that did the operation, NUL padded.
+    pub comm: [u8; 16],
+    /// Inode number of the socket, as in `/proc/PID/fd`.
+    pub sock_ino: u64,
+}
+
+const _: () = assert!(size_of::<EventHeader>() == 144);
+const _: () = assert!(std::mem::offset_of!(EventHeader, conn_id) == 16);
+const _: () = assert!(std::mem::offset_of!(EventHeader, seq) == 56);
+const _: () = assert!(std::mem::offset_of!(EventHeader, cgroup_id) == 72);
+const _: () = assert!(std::mem::offset_of!(EventHeader, laddr) == 88);
+const _: () = assert!(std::mem::offset_of!(EventHeader, sock_ino) == 136);
+
+/// A shared slot (`struct rt_slot`): what the kernel programs know of a connection when they do not emit a record.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Slot {
+    /// Whose slot it is; 0 while unused.
+    pub conn_id: u64,
+    /// Bytes moved, by direction (0 ingress, 1 egress).
+    pub offset: [u64; 2],
+    /// End of the last operation by direction, ns.
+    pub ts_ns: [u64; 2],
+    /// Records attempted so far.
+    pub seq: u32,
+    /// Number of the current turn.
+    pub turn: u32,
+    /// Direction of the current turn.
+    pub dir: u8,
+    /// See [`reason`]; 0 while open.
+    pub closed: u8,
+    /// As in [`EventHeader::role`].
+    pub role: u8,
+    /// As in [`EventHeader::transport`].
+    pub transport: u8,
+    /// Records of this connection refused so far.
+    pub refused: u32,
+    /// `turn << 1 | 1` of the last turn whose first record was accepted; 0: none.
+    pub head: u64,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// What user space asks of the kernel for one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Capture {
+    /// Capture the first bytes of each turn, then only count.
+    Head,
+    /// Capture everything (header blocks that are state).
+    Full,
+    /// Nothing of interest: no records but the close.
+    Mute,
+}
+
+/// One verdict: how to capture a connection from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// The connection.
+    pub conn_id: u64,
+    /// How to capture.
+    pub capture: Capture,
+    /// Budget of an ingress turn as a power of two of bytes, 0..=16; 0 captures nothing.
+    pub ingress_class: u8,
+    /// The same for egress.
+    pub egress_class: u8,
+}
+
+impl Verdict {
+    /// The word that the kernel programs read: `conn_id << 16 | mode << 12 | ingress << 6 | egress`.
+    #[must_use]
+    pub fn word(self) -> u64 {
+        let mode = match self.capture {
+            Capture::Head => 0_u64,
+            Capture::Full => 1,
+            Capture::Mute => 2,
+        };
+        (self.conn_id << 16)
+            | (mode << 12)
+            | ((u64::from(self.ingress_class) & 0x3f) << 6)
+            | (u64::from(self.egress_class) & 0x3f)
+    }
+}
