@@ -1,0 +1,127 @@
+//! Messages: protocol units, small and owned.
+
+use super::conn::{About, Direction};
+use crate::abi::Verdict;
+use crate::protocols::Protocol;
+use crate::stage::Batch;
+use crate::text::{Text, Token};
+use crate::time::Nanos;
+
+/// What a message is in the exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// Asks.
+    Request,
+    /// Answers.
+    Response,
+    /// Answers, but the real answer is still to come (HTTP 1xx).
+    Interim,
+    /// Expects no answer and is none (pub/sub push, notifications).
+    OneWay,
+}
+
+/// How much of the message this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Its beginning: everything but size and end is known.
+    Head,
+    /// Its end; follows a `Head` of the same kind and direction, in order. Only `end`, `bytes` and `cut` count.
+    End,
+}
+
+/// How an exchange went, as the protocol says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Status {
+    /// The bytes that would tell were not captured.
+    #[default]
+    Unknown,
+    /// Well.
+    Ok,
+    /// The answer says that it went wrong.
+    Error,
+}
+
+/// One protocol unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What it is.
+    pub kind: MessageKind,
+    /// How much of it.
+    pub part: Part,
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its first byte.
+    pub start: Nanos,
+    /// Its last byte known so far.
+    pub end: Nanos,
+    /// What pairs it, where the protocol pairs by id; else 0.
+    pub id: u64,
+    /// Request: method, command or question type. Empty: not known.
+    pub method: Token,
+    /// Request: path, key or name, as on the wire.
+    pub target: Text,
+    /// Response: how it went.
+    pub status: Status,
+    /// Response: status code or error name. Empty: none.
+    pub code: Token,
+    /// Bytes on the wire, captured or not (`Whole` and `End`).
+    pub bytes: u64,
+    /// Something of it was not captured.
+    pub cut: bool,
+    /// Request: no answer will come.
+    pub no_reply: bool,
+    /// Response to it hands the connection over to another protocol (101, CONNECT, STARTTLS): what follows is not ours.
+    pub upgrade: bool,
+}
+
+impl Message {
+    /// A message of which only place and time are known yet.
+    #[must_use]
+    pub fn new(kind: MessageKind, part: Part, protocol: Protocol, direction: Direction, at: Nanos) -> Self {
+        Self {
+            kind,
+            part,
+            protocol,
+            direction,
+            start: at,
+            end: at,
+            id: 0,
+            method: Token::new(),
+            target: Text::new(),
+            status: Status::Unknown,
+            code: Token::new(),
+            bytes: 0,
+            cut: false,
+            no_reply: false,
+            upgrade: false,
+        }
+    }
+}
+
+/// Messages, and what the kernel should know of their connections.
+#[derive(Debug, Default)]
+pub struct MessageBatch {
+    /// In the order of the segments.
+    pub items: Vec<About<Message>>,
+    /// As in [`super::segment::SegmentBatch::verdicts`].
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Batch for MessageBatch {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn recycle(&mut self) {
+        self.items.clear();
+        self.verdicts.clear();
+    }
+
+    fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+}

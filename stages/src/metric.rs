@@ -1,0 +1,214 @@
+//! The one table of traffic metrics: names, units, buckets and labels, for Prometheus and OTLP alike.
+//!
+//! Names follow the OpenTelemetry semantic conventions (v1.44) and, for the service graph, Grafana's. The Prometheus name
+//! is made from the OpenTelemetry name by the specification's rules (dots to underscores, unit suffix, `_total`).
+
+/// Most bucket bounds a histogram of the table has.
+pub const MAX_BUCKETS: usize = 14;
+
+/// Bounds for HTTP, RPC, messaging and DNS durations, seconds.
+pub const BOUNDS_REQUEST: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Bounds for database operations, seconds.
+pub const BOUNDS_DATABASE: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+/// Unit of what is observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Observed in nanoseconds, rendered in seconds.
+    Seconds,
+    /// A count of things named in the metric.
+    Count,
+}
+
+/// Kind of metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Explicit bounds, in rendered units, ascending; +Inf not listed.
+    Histogram(&'static [f64]),
+}
+
+/// The traffic metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Metric {
+    /// Requests that an HTTP service answered.
+    HttpServerRequestDuration,
+    /// HTTP requests that a service made.
+    HttpClientRequestDuration,
+    /// Operations that a database answered (no convention has this side).
+    DbServerOperationDuration,
+    /// Database operations that a service made.
+    DbClientOperationDuration,
+    /// Questions that a DNS server answered (no convention has this side).
+    DnsServerLookupDuration,
+    /// DNS look-ups that a service made.
+    DnsLookupDuration,
+    /// Edges of the service graph.
+    ServiceGraphRequests,
+    /// Failed requests on the edges.
+    ServiceGraphFailed,
+    /// Edge durations as the server saw them.
+    ServiceGraphServer,
+    /// Edge durations as the client saw them.
+    ServiceGraphClient,
+}
+
+/// What the table says of one metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entry {
+    /// The metric.
+    pub metric: Metric,
+    /// OpenTelemetry name.
+    pub otel: &'static str,
+    /// Prometheus name.
+    pub prometheus: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Unit.
+    pub unit: Unit,
+    /// Kind.
+    pub kind: Kind,
+    /// OpenTelemetry attribute names, in the order of the labels of a series. In Prometheus dots become underscores.
+    pub labels: &'static [&'static str],
+}
+
+const HTTP_SERVER: &[&str] =
+    &["http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type"];
+const HTTP_CLIENT: &[&str] =
+    &["http.request.method", "http.route", "http.response.status_code", "server.address", "server.port", "error.type"];
+const DB: &[&str] =
+    &["db.system.name", "db.operation.name", "db.response.status_code", "server.address", "server.port", "error.type"];
+const DNS: &[&str] = &["dns.question.type", "dns.question.name", "dns.response.code", "server.address", "error.type"];
+const EDGE: &[&str] = &["client", "server", "connection_type"];
+
+/// All metrics, in the order in which they are rendered.
+pub const TABLE: &[Entry] = &[
+    Entry {
+        metric: Metric::HttpServerRequestDuration,
+        otel: "http.server.request.duration",
+        prometheus: "http_server_request_duration_seconds",
+        help: "Duration of HTTP requests that the service answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: HTTP_SERVER,
+    },
+    Entry {
+        metric: Metric::HttpClientRequestDuration,
+        otel: "http.client.request.duration",
+        prometheus: "http_client_request_duration_seconds",
+        help: "Duration of HTTP requests that the service made.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: HTTP_CLIENT,
+    },
+    Entry {
+        metric: Metric::DbServerOperationDuration,
+        otel: "db.server.operation.duration",
+        prometheus: "db_server_operation_duration_seconds",
+        help: "Duration of database operations that the service answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_DATABASE),
+        labels: DB,
+    },
+    Entry {
+        metric: Metric::DbClientOperationDuration,
+        otel: "db.client.operation.duration",
+        prometheus: "db_client_operation_duration_seconds",
+        help: "Duration of database operations that the service made.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_DATABASE),
+        labels: DB,
+    },
+    Entry {
+        metric: Metric::DnsServerLookupDuration,
+        otel: "dns.server.lookup.duration",
+        prometheus: "dns_server_lookup_duration_seconds",
+        help: "Duration of DNS look-ups that the service answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: DNS,
+    },
+    Entry {
+        metric: Metric::DnsLookupDuration,
+        otel: "dns.lookup.duration",
+        prometheus: "dns_lookup_duration_seconds",
+        help: "Duration of DNS look-ups that the service made.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: DNS,
+    },
+    Entry {
+        metric: Metric::ServiceGraphRequests,
+        otel: "traces_service_graph_request",
+        prometheus: "traces_service_graph_request_total",
+        help: "Requests between two services.",
+        unit: Unit::Count,
+        kind: Kind::Counter,
+        labels: EDGE,
+    },
+    Entry {
+        metric: Metric::ServiceGraphFailed,
+        otel: "traces_service_graph_request_failed",
+        prometheus: "traces_service_graph_request_failed_total",
+        help: "Failed requests between two services.",
+        unit: Unit::Count,
+        kind: Kind::Counter,
+        labels: EDGE,
+    },
+    Entry {
+        metric: Metric::ServiceGraphServer,
+        otel: "traces_service_graph_request_server",
+        prometheus: "traces_service_graph_request_server_seconds",
+        help: "Duration of requests between two services, as the server saw it.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: EDGE,
+    },
+    Entry {
+        metric: Metric::ServiceGraphClient,
+        otel: "traces_service_graph_request_client",
+        prometheus: "traces_service_graph_request_client_seconds",
+        help: "Duration of requests between two services, as the client saw it.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: EDGE,
+    },
+];
+
+impl Metric {
+    /// The metric's entry in [`TABLE`].
+    #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the table has one entry a variant, in the order of the variants: asserted below"
+    )]
+    pub fn entry(self) -> &'static Entry {
+        &TABLE[self as usize]
+    }
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < TABLE.len() {
+        assert!(TABLE[at].metric as usize == at, "the table is in the order of the variants");
+        at += 1;
+    }
+    assert!(TABLE.len() == Metric::ServiceGraphClient as usize + 1);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_own_entry_and_its_bounds_ascend() {
+        for entry in TABLE {
+            assert_eq!(entry.metric.entry().otel, entry.otel);
+            if let Kind::Histogram(bounds) = entry.kind {
+                assert!(bounds.len() <= MAX_BUCKETS);
+                assert!(bounds.is_sorted_by(|a, b| a < b));
+            }
+        }
+    }
+}

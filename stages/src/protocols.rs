@@ -1,0 +1,187 @@
+//! Protocols: the contract that each keeps, and the closed list of them.
+//!
+//! A protocol is one module with two pure functions on bytes, [`Wire::probe`] and [`Wire::parse`], a small state for each
+//! connection, and fixtures that it feeds to the shared tests. It never buffers: the caller ([`crate::parse`]) keeps what
+//! is unfinished, and hands gaps in as such. Adding one: a module here, a variant of [`Protocol`], a line in
+//! `parse::state` and one in `identify`.
+
+use crate::flow::conn::{Direction, Role, Transport};
+use crate::flow::message::Message;
+use crate::time::Nanos;
+use std::num::NonZeroU64;
+
+pub mod dns;
+pub mod http1;
+pub mod redis;
+pub mod wire;
+
+/// The protocols that redtap knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Not identified yet.
+    #[default]
+    Unknown,
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// Redis: RESP2, RESP3 and inline commands.
+    Redis,
+    /// DNS over UDP and TCP.
+    Dns,
+    /// Something else; identification gave up.
+    Foreign,
+}
+
+impl Protocol {
+    /// Name in records and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Http1 => "http",
+            Self::Redis => "redis",
+            Self::Dns => "dns",
+            Self::Foreign => "foreign",
+        }
+    }
+
+    /// How its answers find their requests.
+    #[must_use]
+    pub fn pairing(self) -> Pairing {
+        match self {
+            Self::Dns => Pairing::ById,
+            Self::Unknown | Self::Http1 | Self::Redis | Self::Foreign => Pairing::Fifo,
+        }
+    }
+}
+
+/// How answers find their requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// In order.
+    Fifo,
+    /// By [`Message::id`].
+    ById,
+}
+
+/// Who speaks in a prefix, as far as the content tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// Only a client sends this.
+    Client,
+    /// Only a server sends this.
+    Server,
+    /// Either may.
+    Either,
+}
+
+/// Answer of [`Wire::probe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// It is this protocol.
+    Match(Speaker),
+    /// It is not.
+    NoMatch,
+    /// More bytes of the same direction decide.
+    NeedMore,
+}
+
+/// What [`Wire::probe`] may know besides the bytes. Ports break ties; they never decide.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeContext {
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// Port of the end that was connected to, as far as that is known; else 0.
+    pub server_port: u16,
+    /// The connection is older than the probe: the prefix may lie in the middle of something.
+    pub late: bool,
+}
+
+/// What [`Wire::parse`] is handed.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Bytes, contiguous with what was consumed before. Never empty.
+    Bytes(&'a [u8]),
+    /// That many bytes moved unseen. Never zero.
+    Gap(NonZeroU64),
+}
+
+/// What surrounds the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Which end we are; never unknown: identification settled it.
+    pub role: Role,
+    /// What carries it. For datagrams the input is one whole datagram (or its captured beginning, then a gap).
+    pub transport: Transport,
+    /// When the first byte of the input moved.
+    pub start: Nanos,
+    /// When the last one did.
+    pub at: Nanos,
+}
+
+impl Context {
+    /// True if requests travel this way.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        self.role.request_direction() == Some(self.direction)
+    }
+}
+
+/// What a parser did with its input. "Consumed nothing, call again" cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// That many bytes (of the input or the gap) are done with. At most what was handed in.
+    Consumed(NonZeroU64),
+    /// Decided only with at least that many bytes more. The caller keeps what it has and calls again with more; a gap instead
+    /// of more bytes means [`Wire::lost`].
+    NeedMore(NonZeroU64),
+    /// Not this protocol, or broken: nothing of this turn can be read any more.
+    Malformed(Malformed),
+    /// The framing is lost (a gap over a boundary): as `Malformed`, but nobody's fault.
+    Lost,
+    /// What follows in both directions is another protocol (an upgrade was accepted).
+    HandOver,
+}
+
+/// What was wrong, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {field}: {kind}")]
+pub struct Malformed {
+    /// The field, as its specification calls it.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub kind: &'static str,
+}
+
+/// Takes messages from a parser.
+pub trait Sink {
+    /// One message, in order.
+    fn message(&mut self, message: Message);
+}
+
+/// One protocol. All functions are pure in (state, input) and total: any bytes, any cut, no panic, bounded state.
+pub trait Wire {
+    /// Which one.
+    const PROTOCOL: Protocol;
+    /// What it remembers of a connection, both directions. Its size is bounded by a constant in its module.
+    type State: Default + Send;
+
+    /// Does `prefix`, the first bytes of `direction`, look like this protocol? Stateless and monotonic: more bytes never
+    /// change a `Match` or a `NoMatch`.
+    fn probe(prefix: &[u8], context: ProbeContext) -> Probe;
+
+    /// A turn begins in `context.direction`; the other direction has paused. Called before its bytes. Here a message whose
+    /// end cannot be seen (cut, or of unknown length) may be known to be over.
+    fn turn(state: &mut Self::State, context: Context, sink: &mut dyn Sink);
+
+    /// Reads from the input what can be read: at most one message (or one part of it) a call.
+    fn parse(state: &mut Self::State, context: Context, input: Input<'_>, sink: &mut dyn Sink) -> Step;
+
+    /// Framing of `context.direction` is lost: forget what was begun there. The next bytes handed in start a turn (and so, very
+    /// likely, a message); `parse` resynchronises on them.
+    fn lost(state: &mut Self::State, context: Context, sink: &mut dyn Sink);
+
+    /// `context.direction` has ended. A message that ends with its connection ends here.
+    fn end(state: &mut Self::State, context: Context, sink: &mut dyn Sink);
+}
