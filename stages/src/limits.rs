@@ -24,6 +24,8 @@ pub const REQUEST_TIMEOUT: Nanos = Nanos::from_secs(30);
 pub const MAX_TARGET: usize = 1_024;
 /// Longest method, status code or other token that is kept, bytes.
 pub const MAX_TOKEN: usize = 64;
+/// Addresses kept of one DNS answer.
+pub const MAX_ANSWERS: usize = 16;
 /// Longest text of a symbol (label value), bytes.
 pub const MAX_SYMBOL: usize = 256;
 /// Symbols in one interner; past that, everything new is the overflow symbol.

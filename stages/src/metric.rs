@@ -188,6 +188,7 @@ impl Metric {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const _: () = {
     let mut at = 0;
     while at < TABLE.len() {

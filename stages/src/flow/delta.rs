@@ -2,6 +2,7 @@
 
 use crate::metric::{MAX_BUCKETS, Metric};
 use crate::symbol::Symbol;
+use crate::time::Nanos;
 use std::sync::Arc;
 
 /// One series: a metric and its label values. Made once; deltas refer to it.
@@ -42,4 +43,13 @@ pub struct HistogramGain {
     pub sum: u128,
     /// Number of observations.
     pub count: u64,
+}
+
+/// What `flush` hands to the registry: everything gained since the last publication.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// When it was published.
+    pub at: Nanos,
+    /// One entry a series that gained something.
+    pub deltas: Vec<Delta>,
 }

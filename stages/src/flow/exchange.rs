@@ -1,7 +1,7 @@
 //! Exchanges: a request with its answer, or with the lack of one.
 
 use super::conn::{ConnInfo, Role};
-use super::message::Status;
+use super::message::{Addresses, Status};
 use crate::protocols::Protocol;
 use crate::text::{Text, Token};
 use crate::time::Nanos;
@@ -58,6 +58,8 @@ pub struct Exchange {
     pub status: Status,
     /// Status code or error name; empty: none.
     pub code: Token,
+    /// DNS: the addresses that the name was resolved to.
+    pub addresses: Addresses,
     /// Why there is no answer, if there is none and one was due.
     pub no_answer: Option<NoAnswer>,
     /// Bytes of the request on the wire.

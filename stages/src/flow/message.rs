@@ -6,6 +6,11 @@ use crate::protocols::Protocol;
 use crate::stage::Batch;
 use crate::text::{Text, Token};
 use crate::time::Nanos;
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+/// Addresses in a DNS answer: one in place, at most [`crate::limits::MAX_ANSWERS`].
+pub type Addresses = SmallVec<[IpAddr; 1]>;
 
 /// What a message is in the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +73,8 @@ pub struct Message {
     pub status: Status,
     /// Response: status code or error name. Empty: none.
     pub code: Token,
+    /// DNS response: the addresses that the name was resolved to.
+    pub addresses: Addresses,
     /// Bytes on the wire, captured or not (`Whole` and `End`).
     pub bytes: u64,
     /// Something of it was not captured.
@@ -94,6 +101,7 @@ impl Message {
             target: Text::new(),
             status: Status::Unknown,
             code: Token::new(),
+            addresses: Addresses::new(),
             bytes: 0,
             cut: false,
             no_reply: false,
