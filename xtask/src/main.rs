@@ -1,1 +1,38 @@
-fn main() {}
+//! Developer commands: `cargo xtask COMMAND`.
+
+mod deny;
+mod fuzz;
+mod install;
+mod test;
+
+use anyhow::{Result, bail};
+use std::process::Command;
+
+const USAGE: &str = "cargo xtask COMMAND
+  test [WORDS]       install what the tests need (when root) and run them all, or the steps whose name contains WORDS
+  ci                 what .ci/run runs
+  install            only install
+  deny               licences, bans and sources of the dependencies
+  fuzz [--seconds N] every fuzz target for N seconds (default 15)";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *words.as_slice() {
+        ["test"] => test::run(None),
+        ["test", only] => test::run(Some(only)),
+        ["ci"] => ci(),
+        ["install"] => install::run(),
+        ["deny"] => deny::run(),
+        ["fuzz"] => fuzz::run(15),
+        ["fuzz", "--seconds", seconds] => fuzz::run(seconds.parse()?),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn ci() -> Result<()> {
+    if Command::new("bash").arg(".ci/run").status()?.success() {
+        return Ok(());
+    }
+    bail!("the CI run failed")
+}
