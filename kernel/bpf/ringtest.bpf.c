@@ -81,6 +81,13 @@ static long still_held(__u64 round, void *context)
 	return *w->let_go != 0 || ktime_get_ns() > w->deadline;
 }
 
+/* One loop is at most 2^23 rounds, a tenth of a second: too short for a machine that is busy. */
+static long still_held_long(__u64 round, void *context)
+{
+	loop(1 << 23, still_held, context, 0);
+	return still_held(round, context);
+}
+
 static long hold_busy(__u64 tag)
 {
 	__u32 announced_key = 0, let_go_key = 1;
@@ -98,7 +105,7 @@ static long hold_busy(__u64 tag)
 		return -11;
 	record[0] = tag;
 	*announced = 1;
-	loop(1 << 23, still_held, &w, 0);
+	loop(1 << 23, still_held_long, &w, 0);
 	ringbuf_submit(record, RB_NO_WAKEUP);
 	return 0;
 }
