@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A producer for the tests of the ring consumer (kernel/tests/ring_live.rs), run on demand through BPF_PROG_TEST_RUN:
+ * A producer for the tests of the ring consumer and of the shared slots (kernel/tests/ring_live.rs, ring_slots.rs), run
+ * on demand through BPF_PROG_TEST_RUN:
  * nothing is attached, nothing is observed. The arguments say what to put into the ring; the answer of the kernel
  * helper is the program's return value.
  *
@@ -9,8 +10,12 @@
  *   llvm-strip-19 -g kernel/tests/ring_live/ringtest.o
  */
 
+typedef unsigned char __u8;
+typedef unsigned short __u16;
 typedef unsigned int __u32;
 typedef unsigned long long __u64;
+
+#include "abi.h"
 
 #define SEC(name) __attribute__((section(name), used))
 #define __uint(name, val) int(*name)[val]
@@ -34,7 +39,7 @@ static long (*const loop)(__u32 rounds, void *callback, void *context, __u64 fla
 /* A held record is let go after this long even when nobody asks, so that no CPU is kept. */
 #define HOLD_NS 5000000000ull
 
-enum op { OP_OUTPUT = 0, OP_DISCARD = 1, OP_HOLD = 2, OP_OUTPUT_WAKE = 3 };
+enum op { OP_OUTPUT = 0, OP_DISCARD = 1, OP_HOLD = 2, OP_OUTPUT_WAKE = 3, OP_SLOT = 4 };
 
 struct scratch {
 	__u64 tag;
@@ -62,6 +67,33 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } hold SEC(".maps");
+
+/* The shared tables, as the probe has them, for SLOTS connections. */
+#define SLOTS 1024
+
+struct {
+	__uint(type, MAP_ARRAY);
+	__uint(map_flags, F_MMAPABLE);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct rt_slot);
+} rt_slots SEC(".maps");
+
+struct {
+	__uint(type, MAP_ARRAY);
+	__uint(map_flags, F_MMAPABLE);
+	__uint(max_entries, SLOTS / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} rt_dirty SEC(".maps");
+
+struct {
+	__uint(type, MAP_ARRAY);
+	__uint(map_flags, F_MMAPABLE);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} rt_verdict SEC(".maps");
 
 struct request {
 	__u64 op;
@@ -110,6 +142,42 @@ static long hold_busy(__u64 tag)
 	return 0;
 }
 
+struct updates {
+	__u64 conn_id;
+	struct rt_slot *slot;
+	__u64 *dirty;
+};
+
+/* One update of a slot, in the order that the probe keeps: fields first, dirty bit last. */
+static long update_slot(__u64 round, void *context)
+{
+	struct updates *u = context;
+	volatile struct rt_slot *slot = u->slot;
+	__u64 value = round + 1;
+
+	slot->conn_id = u->conn_id;
+	slot->offset[RT_DIR_EGRESS] = value;
+	slot->ts_ns[RT_DIR_EGRESS] = value;
+	slot->turn = value;
+	slot->dir = RT_DIR_EGRESS;
+	__sync_fetch_and_or(u->dirty, 1ull << (u->conn_id % 64));
+	return 0;
+}
+
+static long update_slots(__u64 conn_id, __u64 rounds)
+{
+	__u32 slot_key = conn_id % SLOTS, word_key = slot_key / 64;
+	struct updates u = {
+		.conn_id = conn_id,
+		.slot = map_lookup_elem(&rt_slots, &slot_key),
+		.dirty = map_lookup_elem(&rt_dirty, &word_key),
+	};
+
+	if (!u.slot || !u.dirty)
+		return -2;
+	return loop(rounds, update_slot, &u, 0);
+}
+
 SEC("raw_tp/sys_enter")
 int produce(struct request *request)
 {
@@ -120,6 +188,8 @@ int produce(struct request *request)
 
 	if (op == OP_HOLD)
 		return hold_busy(tag);
+	if (op == OP_SLOT)
+		return update_slots(tag, len);
 	if (op == OP_DISCARD) {
 		record = ringbuf_reserve(&ring, FIXED, 0);
 		if (!record)

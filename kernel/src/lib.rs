@@ -1,2 +1,3 @@
 //! Placeholder until the crate is written.
 pub mod ring;
+pub mod slots;

@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 
+use redtap_stages::flow::event::Span;
+
 use positions::{Positions, Ticket};
 use region::{Access, Region};
 
@@ -38,10 +40,7 @@ pub const MAX_LEASES: usize = 64;
 /// Largest ring, bytes: offsets within a stretch are 32 bits wide, and the kernel keeps two bits of a length.
 pub const MAX_BYTES: usize = 1 << 30;
 
-const _: () = assert!(
-    size_of::<usize>() == 8,
-    "the kernel's positions are `unsigned long`; read here as 64 bits"
-);
+const _: () = assert!(size_of::<usize>() == 8, "the kernel's positions are `unsigned long`; read here as 64 bits");
 
 /// `BPF_RINGBUF_HDR_SZ` of `include/uapi/linux/bpf.h`.
 const HEADER: usize = 8;
@@ -50,22 +49,11 @@ const BUSY: u32 = 1 << 31;
 /// `BPF_RINGBUF_DISCARD_BIT`: given up by the program.
 const DISCARD: u32 = 1 << 30;
 
-/// Where one record lies within the bytes of its [`Lease`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
-    /// First byte, from the start of the stretch.
-    pub start: u32,
-    /// Bytes.
-    pub len: u32,
-}
-
 /// Why a ring cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
     /// The size is not one that the kernel makes.
-    #[error(
-        "ring of {bytes} bytes: must be a power of two, at least a page and at most {MAX_BYTES}"
-    )]
+    #[error("ring of {bytes} bytes: must be a power of two, at least a page and at most {MAX_BYTES}")]
     Size {
         /// What was asked for.
         bytes: usize,
@@ -152,12 +140,7 @@ impl Ring {
     fn consume(shared: Shared, wakeups: Wakeups) -> Self {
         // A ring that was consumed before goes on where it was left.
         let issued = shared.consumer.load_acquire(0).unwrap_or(0);
-        Self {
-            shared: Arc::new(shared),
-            issued,
-            wakeups,
-            counts: RingCounts::default(),
-        }
+        Self { shared: Arc::new(shared), issued, wakeups, counts: RingCounts::default() }
     }
 
     /// Lends out the stretch of finished records that comes next, at most `max_records` of them, and puts where they
@@ -182,12 +165,7 @@ impl Ring {
         let ticket = self.shared.positions.issue()?;
         self.issued = end;
         // From here on the stretch comes back by itself, also when it held nothing but discarded records.
-        let lease = Lease {
-            shared: Arc::clone(&self.shared),
-            ticket,
-            start,
-            end,
-        };
+        let lease = Lease { shared: Arc::clone(&self.shared), ticket, start, end };
         if spans.is_empty() {
             return None;
         }
@@ -197,13 +175,7 @@ impl Ring {
     }
 
     /// The end of the run of finished records that starts at `start`.
-    fn walk(
-        &mut self,
-        start: u64,
-        producer: u64,
-        max_records: usize,
-        spans: &mut Vec<Span>,
-    ) -> u64 {
+    fn walk(&mut self, start: u64, producer: u64, max_records: usize, spans: &mut Vec<Span>) -> u64 {
         let mut at = start;
         let mut discarded = 0_u64;
         // Ends: `at` grows by at least a header a round and stays at or below `producer`.
@@ -216,10 +188,7 @@ impl Ring {
             let next = at.saturating_add(frame(len));
             if next > producer {
                 // Nothing after this can be found again: give the rest up, so that the ring lives on.
-                self.counts.corrupt_bytes = self
-                    .counts
-                    .corrupt_bytes
-                    .saturating_add(producer.saturating_sub(at));
+                self.counts.corrupt_bytes = self.counts.corrupt_bytes.saturating_add(producer.saturating_sub(at));
                 at = producer;
                 break;
             }
@@ -228,10 +197,7 @@ impl Ring {
             } else {
                 // Fits: both are below the capacity, which is at most MAX_BYTES.
                 let start = at.saturating_sub(start).saturating_add(HEADER as u64);
-                spans.push(Span {
-                    start: u32::try_from(start).unwrap_or(u32::MAX),
-                    len,
-                });
+                spans.push(Span { start: u32::try_from(start).unwrap_or(u32::MAX), len });
             }
             at = next;
         }
@@ -298,10 +264,7 @@ impl Ring {
             tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        let mut events = [epoll::Event {
-            flags: epoll::EventFlags::empty(),
-            data: epoll::EventData::new_u64(0),
-        }];
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
         match epoll::wait(&self.wakeups.epoll, &mut events[..], Some(&timeout)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Wake::TimeUp),
             Ok(_) => Ok(Wake::Data),
@@ -341,14 +304,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let consumer = self.shared.consumer.word(0);
-        self.shared
-            .positions
-            .give_back(self.ticket, self.end, |end| {
-                if let Some(consumer) = consumer {
-                    // Maximum: of two threads that pass neighbouring stretches, the one with the older may be the later.
-                    consumer.fetch_max(end, Ordering::Release);
-                }
-            });
+        self.shared.positions.give_back(self.ticket, self.end, |end| {
+            if let Some(consumer) = consumer {
+                // Maximum: of two threads that pass neighbouring stretches, the one with the older may be the later.
+                consumer.fetch_max(end, Ordering::Release);
+            }
+        });
     }
 }
 
@@ -358,25 +319,12 @@ impl Shared {
         if !bytes.is_power_of_two() || bytes < page || bytes > MAX_BYTES {
             return Err(RingError::Size { bytes });
         }
-        let consumer =
-            Region::map(map, 0, page, Access::ReadWrite).map_err(|source| RingError::Map {
-                part: "consumer page",
-                source,
-            })?;
+        let consumer = Region::map(map, 0, page, Access::ReadWrite)
+            .map_err(|source| RingError::Map { part: "consumer page", source })?;
         let behind = bytes.saturating_mul(2).saturating_add(page);
-        let producer = Region::map(map, page as u64, behind, Access::Read).map_err(|source| {
-            RingError::Map {
-                part: "data pages",
-                source,
-            }
-        })?;
-        Ok(Self {
-            consumer,
-            producer,
-            page,
-            capacity: bytes,
-            positions: Positions::new(),
-        })
+        let producer = Region::map(map, page as u64, behind, Access::Read)
+            .map_err(|source| RingError::Map { part: "data pages", source })?;
+        Ok(Self { consumer, producer, page, capacity: bytes, positions: Positions::new() })
     }
 
     /// The length word of the record at `position`.
@@ -387,16 +335,13 @@ impl Shared {
     /// Where `position` lies in the `producer` region.
     fn data_offset(&self, position: u64) -> usize {
         let mask = (self.capacity as u64).wrapping_sub(1);
-        self.page
-            .saturating_add(usize::try_from(position & mask).unwrap_or(0))
+        self.page.saturating_add(usize::try_from(position & mask).unwrap_or(0))
     }
 }
 
 /// Bytes that a record of `len` takes up: header and payload, rounded up to 8 (`bpf_ringbuf_commit` and libbpf agree).
 fn frame(len: u32) -> u64 {
-    u64::from(len)
-        .saturating_add(HEADER as u64)
-        .next_multiple_of(8)
+    u64::from(len).saturating_add(HEADER as u64).next_multiple_of(8)
 }
 
 /// Turns readable at each wake-up of the descriptor it watches.
@@ -413,10 +358,7 @@ impl Wakeups {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &watched, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self {
-            epoll,
-            _watched: watched,
-        })
+        Ok(Self { epoll, _watched: watched })
     }
 }
 

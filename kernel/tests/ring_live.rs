@@ -3,12 +3,7 @@
 //!
 //! Needs root (CAP_BPF and CAP_PERFMON); says so and skips otherwise, and fails instead when `CI=true`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -19,7 +14,8 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader};
-use redtap_kernel::ring::{Lease, MAX_LEASES, Ring, Span, Wake};
+use redtap_kernel::ring::{Lease, MAX_LEASES, Ring, Wake};
+use redtap_stages::flow::event::Span;
 
 /// What the program can be asked to do (`enum op`).
 #[derive(Clone, Copy)]
@@ -49,30 +45,20 @@ impl Kernel {
         // An aligned copy: the ELF reader wants one.
         let object = aya::include_bytes_aligned!("ring_live/ringtest.o");
         let size = u32::try_from(bytes).unwrap();
-        let loaded = EbpfLoader::new()
-            .map_max_entries("ring", size)
-            .load(object)
-            .and_then(|mut ebpf| {
-                let program: &mut RawTracePoint =
-                    ebpf.program_mut("produce").unwrap().try_into()?;
-                program.load()?;
-                Ok(ebpf)
-            });
+        let loaded = EbpfLoader::new().map_max_entries("ring", size).load(object).and_then(|mut ebpf| {
+            let program: &mut RawTracePoint = ebpf.program_mut("produce").unwrap().try_into()?;
+            program.load()?;
+            Ok(ebpf)
+        });
         let ebpf = match loaded {
             Ok(ebpf) => ebpf,
             Err(error) => {
-                assert_ne!(
-                    std::env::var("CI").as_deref(),
-                    Ok("true"),
-                    "the ring tests must run in CI: {error}"
-                );
+                assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "the ring tests must run in CI: {error}");
                 eprintln!("SKIP: no BPF here: {error}");
                 return None;
             }
         };
-        let Some(Map::RingBuf(map)) = ebpf.map("ring") else {
-            panic!("no ring in the object")
-        };
+        let Some(Map::RingBuf(map)) = ebpf.map("ring") else { panic!("no ring in the object") };
         let ring = Ring::map(map.fd().as_fd(), bytes).unwrap();
         Some((Self { ebpf, next_tag: 1 }, ring))
     }
@@ -90,11 +76,7 @@ impl Kernel {
         let program: &RawTracePoint = self.ebpf.program("produce").unwrap().try_into().unwrap();
         let mut args = [0; 12];
         args[..3].copy_from_slice(&[op as u64, len, tag]);
-        program
-            .test_run(RawTracePointRunOptions { args, cpu: None })
-            .unwrap()
-            .return_value
-            .cast_signed()
+        program.test_run(RawTracePointRunOptions { args, cpu: None }).unwrap().return_value.cast_signed()
     }
 
     /// Records of `len` bytes until the kernel refuses; how many it took.
@@ -144,10 +126,7 @@ fn one_record_is_lent_as_it_was_written_and_freed_on_drop() {
     assert_eq!(spans, [Span { start: 8, len: 13 }]);
     assert_eq!(tags(&lease, &spans, 13), [1]);
     assert_eq!(lease.as_ref().len(), 24);
-    assert_eq!(
-        (ring.fill(), ring.pending(), ring.outstanding()),
-        (24, 0, 1)
-    );
+    assert_eq!((ring.fill(), ring.pending(), ring.outstanding()), (24, 0, 1));
     assert!(ring.lease(16, &mut spans).is_none());
     drop(lease);
     assert_eq!((ring.fill(), ring.outstanding()), (0, 0));
@@ -207,11 +186,7 @@ fn eight_times_the_capacity_passes_in_rounds_and_records_wrap() {
         wrapped += u32::from(start / 4096 != (start + bytes - 1) / 4096);
         for span in &spans {
             // The payload behind the tag is the scratch value's: zeros. Anything else is a header or a neighbour.
-            assert!(
-                lease.record(*span).unwrap()[8..]
-                    .iter()
-                    .all(|byte| *byte == 0)
-            );
+            assert!(lease.record(*span).unwrap()[8..].iter().all(|byte| *byte == 0));
         }
         seen.extend(tags(&lease, &spans, 300));
     }
@@ -241,14 +216,7 @@ fn discarded_records_are_skipped_counted_and_freed() {
         return;
     };
     let mut spans = Vec::new();
-    for op in [
-        Op::Discard,
-        Op::Output,
-        Op::Discard,
-        Op::Discard,
-        Op::Output,
-        Op::Discard,
-    ] {
+    for op in [Op::Discard, Op::Output, Op::Discard, Op::Discard, Op::Output, Op::Discard] {
         assert_eq!(kernel.run(op, SMALL), 0);
     }
     let lease = ring.lease(16, &mut spans).unwrap();
@@ -272,9 +240,7 @@ fn a_record_being_written_holds_back_those_behind_it() {
         return;
     };
     let mut spans = Vec::new();
-    let Some(map) = kernel.ebpf.take_map("hold") else {
-        panic!("no hold map")
-    };
+    let Some(map) = kernel.ebpf.take_map("hold") else { panic!("no hold map") };
     let mut hold: Array<MapData, u64> = map.try_into().unwrap();
     assert_eq!(kernel.run(Op::Output, SMALL), 0);
 
@@ -385,9 +351,7 @@ fn a_second_consumer_goes_on_where_the_first_stopped() {
     }
     drop(ring.lease(2, &mut spans).unwrap());
     drop(ring);
-    let Some(Map::RingBuf(map)) = kernel.ebpf.map("ring") else {
-        panic!("no ring")
-    };
+    let Some(Map::RingBuf(map)) = kernel.ebpf.map("ring") else { panic!("no ring") };
     let mut again = Ring::map(map.fd().as_fd(), 4096).unwrap();
     let lease = again.lease(16, &mut spans).unwrap();
     assert_eq!(tags(&lease, &spans, SMALL), [3]);

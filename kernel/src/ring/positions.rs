@@ -76,9 +76,7 @@ impl<const N: usize> Positions<N> {
 
     /// Stretches lent out or not yet passed.
     pub(crate) fn outstanding(&self) -> u64 {
-        self.issued
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.oldest.load(Ordering::Relaxed))
+        self.issued.load(Ordering::Relaxed).saturating_sub(self.oldest.load(Ordering::Relaxed))
     }
 
     fn advance(&self, publish: impl Fn(u64)) {
@@ -98,11 +96,7 @@ impl<const N: usize> Positions<N> {
             // Tickets are never used twice: if `oldest` is still the same, the place was not given to a later ticket
             // in between, and `end` is this one's.
             let next = oldest.wrapping_add(1);
-            if self
-                .oldest
-                .compare_exchange(oldest, next, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            {
+            if self.oldest.compare_exchange(oldest, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 publish(end);
             }
         }
@@ -194,10 +188,9 @@ mod loom_tests {
                 unsafe { *p }
             });
             assert_eq!(value, cell as u64 + 1, "overwritten while lent");
-            self.positions
-                .give_back(ticket, (cell as u64 + 1) * 8, |end| {
-                    self.consumer.fetch_max(end, Ordering::Release);
-                });
+            self.positions.give_back(ticket, (cell as u64 + 1) * 8, |end| {
+                self.consumer.fetch_max(end, Ordering::Release);
+            });
         }
 
         /// What the kernel does before it writes a record over an old one: it looks at the consumer position (acquire).
@@ -254,11 +247,7 @@ mod loom_tests {
             let second = positions.issue();
             let second_is_out = second.is_some();
             returning.join().unwrap();
-            assert_eq!(
-                consumer.load(Ordering::Acquire),
-                8,
-                "a stretch that is still lent was passed"
-            );
+            assert_eq!(consumer.load(Ordering::Acquire), 8, "a stretch that is still lent was passed");
             if let Some(second) = second {
                 positions.give_back(second, 16, |end| {
                     consumer.fetch_max(end, Ordering::Release);

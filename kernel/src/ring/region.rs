@@ -37,28 +37,14 @@ impl Region {
     ///
     /// # Errors
     /// What mmap(2) says.
-    pub(crate) fn map(
-        fd: BorrowedFd<'_>,
-        offset: u64,
-        len: usize,
-        access: Access,
-    ) -> io::Result<Self> {
+    pub(crate) fn map(fd: BorrowedFd<'_>, offset: u64, len: usize, access: Access) -> io::Result<Self> {
         let protection = match access {
             Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
         // SAFETY: no address is asked for, so no memory in use is replaced; length and descriptor are checked by the
         // kernel, and the result is owned by the `Region` made from it.
-        let mapped = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                MapFlags::SHARED,
-                fd,
-                offset,
-            )
-        }?;
+        let mapped = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, fd, offset) }?;
         let base = NonNull::new(mapped.cast::<u8>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { base, len, access })
     }

@@ -28,10 +28,7 @@ impl HandMade {
         pages.set_len(2 * page as u64 + 2 * BYTES as u64).unwrap();
         let shared = Shared::map(pages.as_fd(), BYTES).unwrap();
         let wakeups = Wakeups::of(eventfd(0, EventfdFlags::CLOEXEC).unwrap().as_fd()).unwrap();
-        Self {
-            ring: Ring::consume(shared, wakeups),
-            pages,
-        }
+        Self { ring: Ring::consume(shared, wakeups), pages }
     }
 
     /// Writes a length word at `position`, in both copies of the data, as `__bpf_ringbuf_reserve` or
@@ -44,9 +41,7 @@ impl HandMade {
     }
 
     fn producer(&self, position: u64) {
-        self.pages
-            .write_all_at(&position.to_ne_bytes(), 4096)
-            .unwrap();
+        self.pages.write_all_at(&position.to_ne_bytes(), 4096).unwrap();
     }
 
     fn consumer(&self) -> u64 {
@@ -73,10 +68,7 @@ fn stops_at_a_busy_record_and_goes_on_when_it_is_done() {
 
     hand.header(16, 8);
     let second = hand.ring.lease(16, &mut spans).unwrap();
-    assert_eq!(
-        spans,
-        [Span { start: 8, len: 8 }, Span { start: 24, len: 8 }]
-    );
+    assert_eq!(spans, [Span { start: 8, len: 8 }, Span { start: 24, len: 8 }]);
     drop(first);
     assert_eq!(hand.consumer(), 16);
     drop(second);
@@ -121,13 +113,7 @@ fn a_span_of_another_stretch_is_no_record() {
     hand.producer(16);
     let lease = hand.ring.lease(16, &mut spans).unwrap();
     assert_eq!(lease.record(Span { start: 8, len: 9 }), None);
-    assert_eq!(
-        lease.record(Span {
-            start: u32::MAX,
-            len: u32::MAX
-        }),
-        None
-    );
+    assert_eq!(lease.record(Span { start: u32::MAX, len: u32::MAX }), None);
 }
 
 #[test]
@@ -138,9 +124,7 @@ fn refuses_leases_past_the_bound_counts_them_and_recovers() {
         hand.header(record * 16, 8);
     }
     hand.producer((MAX_LEASES as u64 + 1) * 16);
-    let mut leases: Vec<Lease> = (0..MAX_LEASES)
-        .map(|_| hand.ring.lease(1, &mut spans).unwrap())
-        .collect();
+    let mut leases: Vec<Lease> = (0..MAX_LEASES).map(|_| hand.ring.lease(1, &mut spans).unwrap()).collect();
     assert!(hand.ring.lease(1, &mut spans).is_none());
     assert_eq!(hand.ring.counts().table_full, 1);
     assert_eq!(hand.ring.outstanding(), MAX_LEASES);
@@ -157,23 +141,14 @@ fn refuses_leases_past_the_bound_counts_them_and_recovers() {
 fn refuses_sizes_that_are_not_a_rings() {
     let file = File::from(memfd_create("ring", MemfdFlags::CLOEXEC).unwrap());
     for bytes in [0, 1, 2048, 4097, 12288, MAX_BYTES * 2, usize::MAX] {
-        assert!(
-            matches!(Ring::map(file.as_fd(), bytes), Err(RingError::Size { .. })),
-            "{bytes}"
-        );
+        assert!(matches!(Ring::map(file.as_fd(), bytes), Err(RingError::Size { .. })), "{bytes}");
     }
 }
 
 #[test]
 fn a_descriptor_that_is_not_a_ring_is_an_error() {
     let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    assert!(matches!(
-        Ring::map(event.as_fd(), BYTES),
-        Err(RingError::Map {
-            part: "consumer page",
-            ..
-        })
-    ));
+    assert!(matches!(Ring::map(event.as_fd(), BYTES), Err(RingError::Map { part: "consumer page", .. })));
 }
 
 #[test]
