@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use redtap_stages::abi::{EventHeader, Slot, VERSION, Verdict, kind};
+use redtap_stages::abi::{EventHeader, MAX_SHARDS, Slot, VERSION, Verdict, kind};
 use zerocopy::FromZeros;
 
 use crate::ring::region::{Access, Region};
@@ -44,12 +44,35 @@ pub enum SlotsError {
     },
 }
 
+/// One shard among all: the connections whose id leaves `index` when divided by `count`, as the programs choose the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: usize,
+    count: usize,
+}
+
+impl Shard {
+    /// All connections.
+    pub const ONLY: Self = Self { index: 0, count: 1 };
+
+    /// Shard `index` of `count`; `None` unless `index < count <= MAX_SHARDS`.
+    #[must_use]
+    pub fn new(index: usize, count: usize) -> Option<Self> {
+        (index < count && count <= MAX_SHARDS).then_some(Self { index, count })
+    }
+
+    fn owns(self, conn_id: u64) -> bool {
+        conn_id.checked_rem(self.count as u64) == Some(self.index as u64)
+    }
+}
+
 /// What was seen of the slots, since they were mapped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SlotCounts {
     /// Dirty slots read.
     pub taken: u64,
-    /// Dirty slots whose owner changed while, or before, they were read: what the former owner did last is not known.
+    /// Dirty slots that changed hands while they were read: what the former owner did last is not known, and the kernel
+    /// may or may not have counted it (`RT_C_SLOT_LOST`).
     pub torn: u64,
     /// Calls that left dirty slots for the next one because `max` was reached.
     pub left_over: u64,
@@ -62,8 +85,8 @@ pub struct Slots {
     dirty: Region,
     verdicts: Region,
     count: usize,
-    /// The dirty word to begin with: where the last call stopped, so that low slots do not starve high ones.
-    next_word: AtomicUsize,
+    /// By shard, the dirty word to begin with: where the last call stopped, so that low slots do not starve high ones.
+    next_words: [AtomicUsize; MAX_SHARDS],
     taken: AtomicU64,
     torn: AtomicU64,
     left_over: AtomicU64,
@@ -92,7 +115,7 @@ impl Slots {
             dirty: table("dirty slots", dirty, count / 64 * WORD, Access::ReadWrite)?,
             verdicts: table("verdicts", verdicts, count.saturating_mul(WORD), Access::ReadWrite)?,
             count,
-            next_word: AtomicUsize::new(0),
+            next_words: std::array::from_fn(|_| AtomicUsize::new(0)),
             taken: AtomicU64::new(0),
             torn: AtomicU64::new(0),
             left_over: AtomicU64::new(0),
@@ -112,14 +135,23 @@ impl Slots {
     /// every field is a value that the kernel wrote, offsets and turns only grow, and the mark that the kernel sets after
     /// its last write brings the whole state with a later call. A slot that changed hands is skipped and counted.
     pub fn take_dirty(&self, taken: &mut Vec<Slot>, max: usize) -> usize {
+        self.take_dirty_of(Shard::ONLY, taken, max)
+    }
+
+    /// As [`Slots::take_dirty`], of the connections of one shard only; the others keep their marks for theirs. Each shard
+    /// orders its own slots against its own ring.
+    pub fn take_dirty_of(&self, shard: Shard, taken: &mut Vec<Slot>, max: usize) -> usize {
         let before = taken.len();
         let words = self.count / 64;
-        let first = self.next_word.load(Ordering::Relaxed);
+        let next_word = self.next_words.get(shard.index);
+        let first = next_word.map_or(0, |word| word.load(Ordering::Relaxed));
         for round in 0..words {
             let word = first.wrapping_add(round) % words;
             let room = max.saturating_sub(taken.len().saturating_sub(before));
-            if !self.take_word(word, room, taken) {
-                self.next_word.store(word, Ordering::Relaxed);
+            if !self.take_word(shard, word, room, taken) {
+                if let Some(next) = next_word {
+                    next.store(word, Ordering::Relaxed);
+                }
                 self.left_over.fetch_add(1, Ordering::Relaxed);
                 break;
             }
@@ -129,34 +161,55 @@ impl Slots {
         count
     }
 
-    /// Takes the slots of one dirty word; false if there were more than `room`.
-    fn take_word(&self, word: usize, room: usize, taken: &mut Vec<Slot>) -> bool {
+    /// Takes the shard's slots of one dirty word; false if there were more than `room`.
+    fn take_word(&self, shard: Shard, word: usize, room: usize, taken: &mut Vec<Slot>) -> bool {
         let Some(marks) = self.dirty.word(word.saturating_mul(WORD)) else { return true };
         // Almost every word is zero: look before writing.
-        if marks.load(Ordering::Relaxed) == 0 {
+        let ours = self.marks_of(shard, word, marks.load(Ordering::Relaxed));
+        if ours == 0 {
             return true;
         }
         if room == 0 {
             return false;
         }
         // Acquire: pairs with the programs' atomic or, which comes after their writes to the slot.
-        let mut marked = marks.swap(0, Ordering::Acquire);
+        let mut marked = marks.fetch_and(!ours, Ordering::Acquire) & ours;
         let limit = taken.len().saturating_add(room);
+        let mut back = 0_u64;
         while marked != 0 && taken.len() < limit {
-            let bit = marked.trailing_zeros();
-            marked &= marked.wrapping_sub(1);
-            let index = word.saturating_mul(64).saturating_add(bit as usize);
-            match self.read(index) {
-                Some(slot) => taken.push(slot),
+            let mark = marked & marked.wrapping_neg();
+            marked &= !mark;
+            match self.read(slot_index(word, mark)) {
+                Some(slot) if shard.owns(slot.conn_id) => taken.push(slot),
+                // It went to a connection of another shard since the look above.
+                Some(_) => back |= mark,
                 None => {
                     self.torn.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
-        if marked != 0 {
-            marks.fetch_or(marked, Ordering::Relaxed);
+        if marked | back != 0 {
+            marks.fetch_or(marked | back, Ordering::Relaxed);
         }
         marked == 0
+    }
+
+    /// Which of `marks` are of slots that belong to the shard now.
+    fn marks_of(&self, shard: Shard, word: usize, marks: u64) -> u64 {
+        if shard.count == 1 {
+            return marks;
+        }
+        let (mut left, mut ours) = (marks, 0);
+        while left != 0 {
+            let mark = left & left.wrapping_neg();
+            left &= !mark;
+            let owner = self.slots.load_relaxed(slot_index(word, mark).saturating_mul(size_of::<Slot>()));
+            // Nobody's: the kernel is handing it over and marks it again when it is done.
+            if owner.is_some_and(|owner| owner != 0 && shard.owns(owner)) {
+                ours |= mark;
+            }
+        }
+        ours
     }
 
     /// The slot at `index`; `None` if it belongs to nobody or changed hands meanwhile.
@@ -198,6 +251,11 @@ impl Slots {
         let mask = (self.count as u64).wrapping_sub(1);
         usize::try_from(conn_id & mask).unwrap_or(0)
     }
+}
+
+/// The slot that a single mark in a dirty word stands for.
+fn slot_index(word: usize, mark: u64) -> usize {
+    word.saturating_mul(64).saturating_add(mark.trailing_zeros() as usize)
 }
 
 /// The event that stands for what a slot says: PROGRESS, or CLOSE once the connection is closed. Without payload,

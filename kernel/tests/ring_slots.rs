@@ -3,7 +3,7 @@
 //!
 //! Needs root (CAP_BPF and CAP_PERFMON); says so and skips otherwise, and fails instead when `CI=true`.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::thread;
 use aya::maps::{Array, Map};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, Pod};
-use redtap_kernel::slots::{SlotCounts, Slots, SlotsError};
+use redtap_kernel::slots::{Shard, SlotCounts, Slots, SlotsError};
 use redtap_stages::abi::{Capture, Slot, Verdict};
 
 /// `SLOTS` of the program.
@@ -106,6 +106,25 @@ fn what_is_over_the_bound_stays_dirty_and_comes_first_next_time() {
     all.sort_unstable();
     assert_eq!(all, [1, 1, 2, 3, 200, 300]);
     assert!(slots.counts().left_over >= 2, "{:?}", slots.counts());
+}
+
+#[test]
+fn each_shard_takes_its_own_connections_and_leaves_the_others_marked() {
+    let Some((ebpf, slots)) = load() else { return };
+    // Three does not divide 64: whose a slot is depends on its owner, not on its place.
+    let [zero, one, two] = std::array::from_fn(|index| Shard::new(index, 3).unwrap());
+    for conn_id in [1, 2, 3, 1000, 1001, 1027] {
+        update(&ebpf, conn_id, 1);
+    }
+    let mut taken = Vec::new();
+    assert_eq!(slots.take_dirty_of(one, &mut taken, 1), 1);
+    assert_eq!(slots.take_dirty_of(zero, &mut taken, 100), 0, "the slot of 3 is 1027's by now");
+    assert_eq!(slots.take_dirty_of(two, &mut taken, 100), 2);
+    assert_eq!(slots.take_dirty_of(one, &mut taken, 100), 2);
+    assert_eq!(ids(&taken), [1, 2, 1001, 1027, 1000]);
+    assert_eq!(slots.take_dirty(&mut taken, 100), 0);
+    assert_eq!(Shard::new(3, 3), None);
+    assert_eq!(Shard::new(0, 9), None);
 }
 
 #[test]
