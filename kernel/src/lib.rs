@@ -1,1 +1,5 @@
-//! Placeholder until the crate is written.
+//! The kernel side of redtap: eBPF programs, loading, the zero-copy ring consumer.
+pub mod filters;
+pub mod losses;
+pub mod probe;
+pub mod rungs;
