@@ -4,6 +4,7 @@
 
 pub(crate) mod socket;
 pub(crate) mod syscall;
+mod tracefs;
 
 use std::fmt;
 

@@ -118,6 +118,15 @@ pub enum StepError {
         #[source]
         source: Box<EbpfError>,
     },
+    /// Tracepoints cannot be named.
+    #[error(
+        "tracefs is not mounted and could not be mounted for the moment ({source}): mount -t tracefs tracefs /sys/kernel/tracing"
+    )]
+    NoTracefs {
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
     /// A map is not what the programs declare.
     #[error("{source}")]
     Map {

@@ -43,10 +43,14 @@ pub(crate) fn attach(ebpf: &mut Ebpf) -> Result<(), StepError> {
     for (name, _) in HOOKS {
         call_program(ebpf, name)?.load().map_err(|source| StepError::program(name, source))?;
     }
-    for (name, tracepoint) in HOOKS {
-        call_program(ebpf, name)?.attach("syscalls", tracepoint).map_err(|source| StepError::program(name, source))?;
-    }
-    Ok(())
+    super::tracefs::with_tracefs(|| {
+        for (name, tracepoint) in HOOKS {
+            call_program(ebpf, name)?
+                .attach("syscalls", tracepoint)
+                .map_err(|source| StepError::program(name, source))?;
+        }
+        Ok(())
+    })
 }
 
 fn call_program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut TracePoint, StepError> {

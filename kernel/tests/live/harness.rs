@@ -14,12 +14,12 @@ use redtap_kernel::probe::{Probe, ProbeOptions, RungChoice};
 use redtap_stages::abi::{EventHeader, HEADER_LEN, kind};
 use zerocopy::FromBytes as _;
 
-pub const RUNGS: [RungChoice; 2] = [RungChoice::Socket, RungChoice::Syscall];
-pub const INGRESS: u8 = 0;
-pub const EGRESS: u8 = 1;
+pub(crate) const RUNGS: [RungChoice; 2] = [RungChoice::Socket, RungChoice::Syscall];
+pub(crate) const INGRESS: u8 = 0;
+pub(crate) const EGRESS: u8 = 1;
 
 /// Whether programs can be loaded here. CI must be able to: there a skip is a failure.
-pub fn skipped(test: &str) -> bool {
+pub(crate) fn skipped(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     let btf = fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false);
     let cgroup = Cgroup::mount().is_some();
@@ -32,7 +32,7 @@ pub fn skipped(test: &str) -> bool {
 }
 
 /// A directory below the cgroup v2 mount, removed on drop.
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
 }
 
@@ -43,7 +43,7 @@ impl Cgroup {
         line.split(' ').nth(1).map(PathBuf::from)
     }
 
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rt-bpf-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = Self::mount().expect("cgroup v2 is mounted").join(name);
@@ -51,12 +51,12 @@ impl Cgroup {
         Self { path }
     }
 
-    pub fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         fs::metadata(&self.path).unwrap().ino()
     }
 
     /// `program` with `args`, begun inside the cgroup: the shell moves itself and then becomes it.
-    pub fn command(&self, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
         let procs = self.path.join("cgroup.procs");
         command
@@ -76,13 +76,13 @@ impl Drop for Cgroup {
 }
 
 /// A Python program that waits for `go` before it begins and whose last line of output is read.
-pub struct Script {
-    pub child: Child,
+pub(crate) struct Script {
+    pub(crate) child: Child,
     out: BufReader<ChildStdout>,
 }
 
 impl Script {
-    pub fn start(cgroup: &Cgroup, source: &str) -> Self {
+    pub(crate) fn start(cgroup: &Cgroup, source: &str) -> Self {
         let mut command = cgroup.command("python3", &["-c", source]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is installed");
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -90,18 +90,18 @@ impl Script {
     }
 
     /// Next line that the script prints, without its end.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
     /// Sends a line.
-    pub fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
     }
 
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         drop(self.child.stdin.take());
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the script failed: {status}");
@@ -109,9 +109,9 @@ impl Script {
 }
 
 #[derive(Clone)]
-pub struct Record {
-    pub head: EventHeader,
-    pub payload: Vec<u8>,
+pub(crate) struct Record {
+    pub(crate) head: EventHeader,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl std::fmt::Debug for Record {
@@ -140,31 +140,31 @@ impl std::fmt::Debug for Record {
 }
 
 impl Record {
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let (head, payload) = EventHeader::read_from_prefix(bytes).expect("a record holds a header");
         assert_eq!(HEADER_LEN + head.cap_len as usize, bytes.len(), "exact size");
         Self { head, payload: payload.to_vec() }
     }
 
-    pub fn is_data(&self) -> bool {
+    pub(crate) fn is_data(&self) -> bool {
         self.head.kind == kind::DATA
     }
 }
 
 /// A probe confined to a cgroup, and its rings.
-pub struct Watch {
-    pub probe: Probe,
-    pub cgroup: Cgroup,
+pub(crate) struct Watch {
+    pub(crate) probe: Probe,
+    pub(crate) cgroup: Cgroup,
     rings: Vec<RingBuf<MapData>>,
 }
 
 impl Watch {
-    pub fn new(rung: RungChoice) -> Self {
+    pub(crate) fn new(rung: RungChoice) -> Self {
         Self::with(rung, |_, _| {})
     }
 
     /// `adjust` may change the options; the filters already allow the cgroup.
-    pub fn with(rung: RungChoice, adjust: impl FnOnce(&mut ProbeOptions, &Cgroup)) -> Self {
+    pub(crate) fn with(rung: RungChoice, adjust: impl FnOnce(&mut ProbeOptions, &Cgroup)) -> Self {
         let cgroup = Cgroup::new();
         let filters = Filters::default().with(Verb::Allow, Filter::Cgroup(cgroup.id())).unwrap();
         let mut options = ProbeOptions { rung, filters, ring_bytes: 1 << 20, slots: 1024, ..ProbeOptions::default() };
@@ -179,18 +179,18 @@ impl Watch {
         Self { probe, cgroup, rings }
     }
 
-    pub fn python(&self, source: &str) -> Script {
+    pub(crate) fn python(&self, source: &str) -> Script {
         Script::start(&self.cgroup, source)
     }
 
     /// Runs a script to its end and gives what was recorded.
-    pub fn run(&mut self, source: &str) -> Vec<Record> {
+    pub(crate) fn run(&mut self, source: &str) -> Vec<Record> {
         self.python(source).finish();
         self.drain()
     }
 
     /// All that the rings hold.
-    pub fn drain(&mut self) -> Vec<Record> {
+    pub(crate) fn drain(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
         for ring in &mut self.rings {
             while let Some(item) = ring.next() {
@@ -202,12 +202,12 @@ impl Watch {
 }
 
 /// The records of each connection, in order, by local and remote port.
-pub fn flow(records: &[Record], lport: u16, rport: u16) -> Vec<Record> {
+pub(crate) fn flow(records: &[Record], lport: u16, rport: u16) -> Vec<Record> {
     records.iter().filter(|r| (r.head.lport, r.head.rport) == (lport, rport)).cloned().collect()
 }
 
 /// The captured bytes of one direction, after checking that offsets are contiguous.
-pub fn stream(records: &[Record], dir: u8) -> Vec<u8> {
+pub(crate) fn stream(records: &[Record], dir: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut at = None;
     for r in records.iter().filter(|r| r.is_data() && r.head.dir == dir) {
