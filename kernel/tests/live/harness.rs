@@ -1,18 +1,19 @@
 //! What the live tests share: a cgroup of their own, a probe confined to it, real processes in it, records read back.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData, RingBuf};
 use redtap_kernel::filters::{Filter, Filters, Verb};
 use redtap_kernel::probe::{Probe, ProbeOptions, RungChoice};
-use redtap_stages::abi::{EventHeader, HEADER_LEN, kind};
-use zerocopy::FromBytes as _;
+use redtap_stages::abi::{EventHeader, HEADER_LEN, Slot, Verdict, kind};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 pub(crate) const RUNGS: [RungChoice; 2] = [RungChoice::Socket, RungChoice::Syscall];
 pub(crate) const INGRESS: u8 = 0;
@@ -51,6 +52,17 @@ impl Cgroup {
         Self { path }
     }
 
+    /// A cgroup inside this one.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let path = self.path.join(name);
+        fs::create_dir(&path).expect("make a cgroup");
+        Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn id(&self) -> u64 {
         fs::metadata(&self.path).unwrap().ino()
     }
@@ -83,7 +95,13 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn start(cgroup: &Cgroup, source: &str) -> Self {
-        let mut command = cgroup.command("python3", &["-c", source]);
+        Self::start_under(cgroup, &[], source)
+    }
+
+    /// The same, by way of another program, such as `unshare`.
+    pub(crate) fn start_under(cgroup: &Cgroup, launcher: &[&str], source: &str) -> Self {
+        let words = [launcher, &["python3", "-c", source]].concat();
+        let mut command = cgroup.command(words[0], &words[1..]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is installed");
         let out = BufReader::new(child.stdout.take().unwrap());
         Self { child, out }
@@ -172,7 +190,7 @@ impl Watch {
         let probe = Probe::attach(&options).unwrap_or_else(|error| panic!("{error}"));
         let rings = (0..probe.shards())
             .map(|shard| {
-                let fd = probe.ring_fd(shard).unwrap().as_fd().try_clone_to_owned().unwrap();
+                let fd = probe.ring_fd(shard).unwrap().try_clone_to_owned().unwrap();
                 RingBuf::try_from(Map::RingBuf(MapData::from_fd(fd).unwrap())).unwrap()
             })
             .collect();
@@ -191,14 +209,44 @@ impl Watch {
 
     /// All that the rings hold.
     pub(crate) fn drain(&mut self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for ring in &mut self.rings {
+        self.drain_by_shard().into_iter().flatten().collect()
+    }
+
+    pub(crate) fn drain_by_shard(&mut self) -> Vec<Vec<Record>> {
+        let drained = self.rings.iter_mut().map(|ring| {
+            let mut records = Vec::new();
             while let Some(item) = ring.next() {
                 records.push(Record::parse(&item));
             }
-        }
-        records
+            records
+        });
+        drained.collect()
     }
+
+    fn index(&self, conn_id: u64) -> u32 {
+        u32::try_from(conn_id % self.probe.slot_count() as u64).unwrap()
+    }
+
+    pub(crate) fn slot(&self, conn_id: u64) -> Slot {
+        let slots: Array<_, [u64; 8]> = Array::try_from(array(self.probe.slots_fd())).unwrap();
+        let words = slots.get(&self.index(conn_id), 0).unwrap();
+        Slot::read_from_bytes(words.as_bytes()).unwrap()
+    }
+
+    pub(crate) fn is_dirty(&self, conn_id: u64) -> bool {
+        let words: Array<_, u64> = Array::try_from(array(self.probe.dirty_fd())).unwrap();
+        let index = self.index(conn_id);
+        words.get(&(index / 64), 0).unwrap() & 1 << (index % 64) != 0
+    }
+
+    pub(crate) fn set_verdict(&self, verdict: Verdict) {
+        let mut words: Array<_, u64> = Array::try_from(array(self.probe.verdict_fd())).unwrap();
+        words.set(self.index(verdict.conn_id), verdict.word(), 0).unwrap();
+    }
+}
+
+fn array(fd: BorrowedFd<'_>) -> Map {
+    Map::Array(MapData::from_fd(fd.try_clone_to_owned().unwrap()).unwrap())
 }
 
 /// The records of each connection, in order, by local and remote port.
