@@ -20,6 +20,8 @@ typedef long long __s64;
 #define SEC(name) __attribute__((section(name), used))
 #define __inline static inline __attribute__((always_inline))
 #define __apart static __attribute__((noinline))
+/* Checked by the verifier once, by itself, and of unknown result to its callers: keeps their states few. */
+#define __alone __attribute__((noinline))
 #define __core __attribute__((preserve_access_index))
 #define min_of(a, b) ((a) < (b) ? (a) : (b))
 /* Keeps the compiler from folding away a bound that the verifier has to see. */

@@ -12,7 +12,6 @@
 #include "core.h"
 
 #define RT_FILTERS 16
-#define RT_FILTERS_MASK (RT_FILTERS - 1)
 /* Levels of nested cgroups and of nested pid namespaces (MAX_PID_NS_LEVEL) looked through. */
 #define RT_CGROUP_LEVELS 32
 #define RT_PIDNS_LEVELS 33
@@ -36,12 +35,22 @@ volatile const __u32 rt_port_list[RT_FILTERS] = {};
 /* Verdict of one kind: `matched` has a bit for each entry that matched, of `n` entries. */
 __inline int rt_kind_passes(__u32 matched, __u32 n, __u32 deny)
 {
-	__u32 all = n >= 32 ? ~0u : (1u << n) - 1;
-	__u32 allow = all & ~deny;
+	__u32 allow = ((1u << n) - 1) & ~deny;
 
 	if (matched & deny)
 		return 0;
 	return !allow || (matched & allow);
+}
+
+/* Bits of the cgroup entries that are `id`. */
+__alone __u32 rt_cgroup_matches(__u64 id)
+{
+	__u32 matched = 0;
+
+	for (__u32 i = 0; i < RT_FILTERS; i++)
+		if (i < rt_cgroup_n && rt_cgroup_list[i] == id)
+			matched |= 1u << i;
+	return matched;
 }
 
 /* The cgroup of the current task or any above it. Levels count from the root of the hierarchy. */
@@ -56,11 +65,19 @@ __apart int rt_cgroup_passes(void)
 
 		if (!id)
 			break;
-		for (__u32 i = 0; i < RT_FILTERS; i++)
-			if (i < rt_cgroup_n && rt_cgroup_list[i] == id)
-				matched |= 1u << i;
+		matched |= rt_cgroup_matches(id);
 	}
 	return rt_kind_passes(matched, rt_cgroup_n, rt_cgroup_deny);
+}
+
+__alone __u32 rt_pidns_matches(__u32 inum)
+{
+	__u32 matched = 0;
+
+	for (__u32 i = 0; i < RT_FILTERS; i++)
+		if (i < rt_pidns_n && rt_pidns_list[i] == inum)
+			matched |= 1u << i;
+	return matched;
 }
 
 /* The pid namespace that the current task lives in: that of its deepest number. */
@@ -69,24 +86,30 @@ __apart int rt_pidns_passes(struct task_struct *task)
 	struct pid *pid = KREAD(task->thread_pid);
 	unsigned int level = KREAD(pid->level);
 	struct pid_namespace *ns;
-	__u32 matched = 0, inum;
 
 	if (!rt_pidns_n)
 		return 1;
 	ns = KREAD(pid->numbers[level].ns);
-	inum = KREAD(ns->ns.inum);
-	for (__u32 i = 0; i < RT_FILTERS; i++)
-		if (i < rt_pidns_n && rt_pidns_list[i] == inum)
-			matched |= 1u << i;
-	return rt_kind_passes(matched, rt_pidns_n, rt_pidns_deny);
+	return rt_kind_passes(rt_pidns_matches(KREAD(ns->ns.inum)), rt_pidns_n, rt_pidns_deny);
 }
 
-__inline __u32 rt_comm_matches(const __u64 *name)
+__alone __u32 rt_pid_matches(__u32 pid)
 {
 	__u32 matched = 0;
 
 	for (__u32 i = 0; i < RT_FILTERS; i++)
-		if (i < rt_comm_n && rt_comm_list[2 * i] == name[0] && rt_comm_list[2 * i + 1] == name[1])
+		if (i < rt_pid_n && rt_pid_list[i] == pid)
+			matched |= 1u << i;
+	return matched;
+}
+
+/* A name as two words of eight bytes. */
+__alone __u32 rt_comm_matches(__u64 first, __u64 second)
+{
+	__u32 matched = 0;
+
+	for (__u32 i = 0; i < RT_FILTERS; i++)
+		if (i < rt_comm_n && rt_comm_list[2 * i] == first && rt_comm_list[2 * i + 1] == second)
 			matched |= 1u << i;
 	return matched;
 }
@@ -94,43 +117,42 @@ __inline __u32 rt_comm_matches(const __u64 *name)
 /* By number (in the agent's pid namespace) or by name, of the thread or of the process; one kind of two lists. */
 __apart int rt_process_passes(struct task_struct *task, __u32 pid)
 {
-	__u32 matched = 0, n = rt_pid_n, n_comm = rt_comm_n;
+	__u32 all = ((1u << rt_pid_n) - 1) | (((1u << rt_comm_n) - 1) << RT_FILTERS);
+	__u32 deny = rt_pid_deny | rt_comm_deny << RT_FILTERS, allow = all & ~deny, matched;
 	struct task_struct *leader;
 	__u64 name[2] = {};
 
-	if (!n && !n_comm)
+	if (!all)
 		return 1;
-	for (__u32 i = 0; i < RT_FILTERS; i++)
-		if (i < n && rt_pid_list[i] == pid)
-			matched |= 1u << i;
-	if (n_comm) {
+	matched = rt_pid_matches(pid);
+	if (rt_comm_n) {
 		bpf_get_current_comm(name, sizeof(name));
-		matched |= rt_comm_matches(name) << RT_FILTERS;
+		matched |= rt_comm_matches(name[0], name[1]) << RT_FILTERS;
 		leader = KREAD(task->group_leader);
 		bpf_probe_read_kernel(name, sizeof(name), &leader->comm);
-		matched |= rt_comm_matches(name) << RT_FILTERS;
+		matched |= rt_comm_matches(name[0], name[1]) << RT_FILTERS;
 	}
-	{
-		__u32 all = ((1u << n) - 1) | (((1u << n_comm) - 1) << RT_FILTERS);
-		__u32 deny = rt_pid_deny | rt_comm_deny << RT_FILTERS;
-
-		if (matched & deny)
-			return 0;
-		return !(all & ~deny) || (matched & all & ~deny);
-	}
+	if (matched & deny)
+		return 0;
+	return !allow || (matched & allow);
 }
 
-/* Either end's port, host order. Sockets without ports (unix) have 0 and match no entry. */
-__apart int rt_port_passes(__u32 lport, __u32 rport)
+__alone __u32 rt_port_matches(__u32 port)
 {
 	__u32 matched = 0;
 
+	for (__u32 i = 0; i < RT_FILTERS; i++)
+		if (i < rt_port_n && rt_port_list[i] == port)
+			matched |= 1u << i;
+	return matched;
+}
+
+/* Either end's port, host order. Sockets without ports (unix) have 0, which no entry is. */
+__apart int rt_port_passes(__u32 lport, __u32 rport)
+{
 	if (!rt_port_n)
 		return 1;
-	for (__u32 i = 0; i < RT_FILTERS; i++)
-		if (i < rt_port_n && rt_port_list[i] && (rt_port_list[i] == lport || rt_port_list[i] == rport))
-			matched |= 1u << i;
-	return rt_kind_passes(matched, rt_port_n, rt_port_deny);
+	return rt_kind_passes(rt_port_matches(lport) | rt_port_matches(rport), rt_port_n, rt_port_deny);
 }
 
 /* The number of a task as the agent sees it: of `pid`'s numbers, the one in the agent's namespace. 0: not visible. */

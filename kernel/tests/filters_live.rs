@@ -189,3 +189,34 @@ fn reads_a_cgroup_path_as_users_write_it() {
     assert_eq!(Filter::cgroup(&below_mount).unwrap(), Filter::Cgroup(cgroup.id()));
     assert!(Filter::cgroup("/no-such-cgroup").is_err());
 }
+
+#[test]
+fn full_lists_of_every_kind_still_load_and_still_match() {
+    if skipped("full_lists_of_every_kind") {
+        return;
+    }
+    for rung in RUNGS {
+        let mut side = None;
+        let mut watch = Watch::with(rung, |options, cgroup| {
+            let wanted = Side::start(cgroup, WANTED, "rt-wanted", &[]);
+            let other = |verb: u16| if verb % 2 == 0 { Verb::Allow } else { Verb::Deny };
+            for i in 0..15 {
+                let n = 4_000_000_000 + u32::from(i);
+                options.filters.push(other(i), Filter::Cgroup(u64::from(n))).unwrap();
+                options.filters.push(other(i), Filter::PidNamespace(n - 1_000_000_000)).unwrap();
+                options.filters.push(other(i), Filter::Pid(n)).unwrap();
+                options.filters.push(other(i), Filter::process(&format!("nobody-{i}")).unwrap()).unwrap();
+                options.filters.push(other(i), Filter::Port(i + 1)).unwrap();
+            }
+            options.filters.push(Verb::Allow, Filter::PidNamespace(wanted.pid_namespace)).unwrap();
+            options.filters.push(Verb::Allow, Filter::Pid(1)).unwrap();
+            options.filters.push(Verb::Allow, Filter::process("rt-wanted").unwrap()).unwrap();
+            options.filters.push(Verb::Allow, Filter::Port(wanted.port)).unwrap();
+            side = Some(wanted);
+        });
+        side.unwrap().talk();
+        let records = watch.drain();
+        assert!(records.iter().any(|r| r.payload == WANTED.as_bytes()), "{rung:?} {:?}", watch.probe.losses());
+        assert!(records.iter().all(|r| r.head.comm.starts_with(b"rt-wanted")));
+    }
+}
