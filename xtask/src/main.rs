@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask COMMAND`.
 
+mod bpf;
 mod deny;
 mod fuzz;
 mod install;
@@ -10,6 +11,7 @@ use std::process::Command;
 
 const USAGE: &str = "cargo xtask COMMAND
   test [WORDS]       install what the tests need (when root) and run them all, or the steps whose name contains WORDS
+  bpf [--check]      build the kernel programs, or compare the committed ones with their source
   ci                 what .ci/run runs
   install            only install
   deny               licences, bans and sources of the dependencies
@@ -21,6 +23,8 @@ fn main() -> Result<()> {
     match *words.as_slice() {
         ["test"] => test::run(None),
         ["test", only] => test::run(Some(only)),
+        ["bpf"] => bpf::run(false),
+        ["bpf", "--check"] => bpf::run(true),
         ["ci"] => ci(),
         ["install"] => install::run(),
         ["deny"] => deny::run(),

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The one body of all rungs: (connection, direction, user buffers, bytes moved) into records of the ring, or, when the
+ * turn's budget is spent or the ring is full, into the connection's slot.
+ */
+#ifndef REDTAP_CAPTURE_H
+#define REDTAP_CAPTURE_H
+
+#include "arch.h"
+#include "conn.h"
+
+/* User-space layouts, 64 bit (include/linux/socket.h, include/uapi/linux/uio.h). */
+struct user_iovec {
+	__u64 base;
+	__u64 len;
+};
+
+struct user_msghdr {
+	__u64 name;
+	__s32 name_len;
+	__u32 pad0;
+	__u64 iov;
+	__u64 iov_len;
+	__u64 control;
+	__u64 control_len;
+	__u32 flags;
+	__u32 pad1;
+};
+
+struct user_mmsghdr {
+	struct user_msghdr hdr;
+	__u32 len;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct user_msghdr) == 56, "uapi");
+_Static_assert(sizeof(struct user_mmsghdr) == 64, "uapi");
+
+/* One operation being captured. In map memory and not in registers, so that the verifier sees every round of the copy
+ * loop in the same state and need not follow each. */
+struct rt_op {
+	__u64 base; /* rest of the buffer being read */
+	__u64 left;
+	__u64 iov; /* next iovec */
+	__u64 name; /* user sockaddr of this message, 0: none */
+	__u64 want; /* bytes still to capture */
+	__u64 rest; /* bytes moved and not yet in a record */
+	__u32 iovs;
+	__u32 fill; /* bytes in `data` */
+	__u32 flags;
+	__u32 turn;
+};
+
+struct rt_scratch {
+	struct rt_event ev;
+	__u8 data[2 * RT_MAX_CHUNK]; /* twice, so that a masked position plus a bounded length stays inside */
+	struct rt_op op;
+	__u32 busy;
+};
+_Static_assert(__builtin_offsetof(struct rt_scratch, data) == sizeof(struct rt_event), "header and payload adjoin");
+
+/* One a CPU. Safe because the hooks run with preemption off (include/linux/tracepoint.h __DO_TRACE_CALL and
+ * kernel/trace/trace_syscalls.c perf_syscall_exit hold guard(preempt_notrace)), and state changes in softirq build
+ * their records on the stack. `busy` catches what is left, a send from softirq: it is counted and not captured. */
+struct {
+	__number(type, RT_MAP_PERCPU_ARRAY);
+	__number(max_entries, 1);
+	__typed(key, __u32);
+	__typed(value, struct rt_scratch);
+} rt_scratches SEC(".maps");
+
+/* ---- slots ---- */
+
+__inline __u64 *rt_dirty_word(__u32 index)
+{
+	__u32 key = index >> 6;
+
+	return bpf_map_lookup_elem(&rt_dirty, &key);
+}
+
+/* The slot still holds another connection: what of it was never read is lost, and said to be. */
+__inline void rt_take_over(struct rt_slot *slot, __u64 *dirty, __u32 index, __u32 set)
+{
+	if (slot->conn_id && (*dirty & 1ull << (index & 63))) {
+		__u64 known = slot->head & 1 ? slot->head >> 1 : ~0ull;
+
+		rt_count(set, RT_C_SLOT_LOST);
+		rt_add(set, RT_C_SLOT_LOST_TURNS, (__u32)(slot->turn - (__u32)known));
+	}
+	/* The exchange is a full barrier: whoever reads 0 afterwards knows that the rest is being written. */
+	__sync_lock_test_and_set(&slot->conn_id, 0);
+	slot->closed = 0;
+}
+
+/* Where the connection stands, for user space to find without a record. */
+__apart int rt_note(struct rt_conn *c, __u32 reason, __u32 set)
+{
+	__u32 index = (__u32)c->id & rt_slot_mask;
+	struct rt_slot *slot = bpf_map_lookup_elem(&rt_slots, &index);
+	__u64 *dirty = rt_dirty_word(index);
+	__u64 turn = c->turn;
+
+	if (!slot || !dirty)
+		return 0;
+	if (slot->conn_id != c->id)
+		rt_take_over(slot, dirty, index, set);
+	slot->offset[0] = c->offset[0];
+	slot->offset[1] = c->offset[1];
+	slot->ts_ns[0] = c->ts_ns[0];
+	slot->ts_ns[1] = c->ts_ns[1];
+	slot->seq = c->seq;
+	slot->turn = turn == RT_NO_TURN ? 0 : turn >> 1;
+	slot->dir = turn & 1;
+	slot->role = c->role;
+	slot->transport = c->transport;
+	slot->refused = c->refused;
+	slot->head = c->head;
+	if (reason)
+		slot->closed = reason;
+	__sync_lock_test_and_set(&slot->conn_id, c->id);
+	__sync_fetch_and_or(dirty, 1ull << (index & 63));
+	return 0;
+}
+
+/* ---- records ---- */
+
+/* All of a header but flags, lengths and sequence number. */
+__inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 dir, __u64 offset, __u64 now)
+{
+	ev->version = RT_ABI_VERSION;
+	ev->kind = kind;
+	ev->dir = dir;
+	ev->role = c->role;
+	ev->transport = c->transport;
+	ev->family = c->family;
+	ev->flags = c->late ? RT_F_LATE : 0;
+	ev->reason = 0;
+	ev->cap_len = 0;
+	ev->len = 0;
+	ev->conn_id = c->id;
+	ev->ts_ns = now;
+	ev->offset = offset;
+	ev->other_offset = c->offset[!dir];
+	ev->other_ts_ns = c->ts_ns[!dir];
+	__builtin_memcpy(&ev->pid, &c->who, sizeof(c->who));
+}
+
+/* Attempts one record of `size` bytes. Not 0: refused, and counted; the caller notes the slot. */
+__inline long rt_attempt(struct rt_conn *c, struct rt_event *ev, __u64 size, __u32 set)
+{
+	long refused;
+
+	ev->seq = __sync_fetch_and_add(&c->seq, 1);
+	rt_count(set, RT_C_ATTEMPTED);
+	refused = rt_put(ev->conn_id, ev, size);
+	if (refused) {
+		rt_count(set, RT_C_REFUSED_FULL);
+		if (ev->flags & RT_F_TURN_START)
+			rt_count(set, RT_C_REFUSED_TURNS);
+		__sync_fetch_and_add(&c->refused, 1);
+	} else if (ev->flags & RT_F_TURN_START) {
+		c->head = (__u64)ev->turn << 1 | 1;
+	}
+	return refused;
+}
+
+/* EOF or CLOSE: a header alone, on the stack, because it may run in softirq over an operation on the same CPU. */
+__apart int rt_mark(struct rt_conn *c, __u32 kind, __u32 dir, __u32 reason, __u32 set)
+{
+	__u64 turn = c->turn;
+	struct rt_event ev;
+
+	dir &= 1;
+	rt_head(&ev, c, kind, dir, c->offset[dir], bpf_ktime_get_ns());
+	ev.turn = turn == RT_NO_TURN ? 0 : turn >> 1;
+	ev.reason = reason;
+	if (rt_attempt(c, &ev, sizeof(ev), set))
+		rt_note(c, reason, set);
+	return 0;
+}
+
+/* One direction ended; said once. */
+__inline void rt_end(struct rt_conn *c, __u32 dir, __u32 set)
+{
+	__u8 bit = dir == RT_DIR_INGRESS ? RT_ENDED_IN : RT_ENDED_OUT;
+
+	if (c->selected != RT_SELECTED || !c->seq || (c->ended & bit))
+		return;
+	c->ended |= bit;
+	rt_mark(c, RT_KIND_EOF, dir, 0, set);
+}
+
+/* The socket is gone; said once. Silent for connections of which nothing was ever said, but for failed connects. */
+__inline void rt_close(struct rt_conn *c, __u32 reason, __u32 set)
+{
+	int failed = c->role == RT_ROLE_CLIENT && c->turn == RT_NO_TURN && reason != RT_REASON_FIN;
+
+	if (c->selected != RT_SELECTED || (c->ended & RT_ENDED) || (c->turn == RT_NO_TURN && !failed))
+		return;
+	c->ended |= RT_ENDED;
+	rt_mark(c, RT_KIND_CLOSE, c->turn & 1, reason, set);
+}
+
+/* ---- where the bytes are ---- */
+
+__inline void rt_from_iovecs(struct rt_op *op, __u64 iov, __u64 count)
+{
+	op->iov = iov;
+	op->iovs = count > RT_MAX_IOVECS ? RT_MAX_IOVECS : count;
+}
+
+__inline int rt_from_msghdr(struct rt_op *op, __u64 at)
+{
+	struct user_msghdr hdr;
+
+	if (bpf_probe_read_user(&hdr, sizeof(hdr), (void *)at)) {
+		op->flags |= RT_F_FAULT;
+		return 0;
+	}
+	op->name = hdr.name_len >= 16 ? hdr.name : 0;
+	rt_from_iovecs(op, hdr.iov, hdr.iov_len);
+	return 0;
+}
+
+/* Fills `op` from the arguments of the system call that the task is still in. 0: this call carries no user buffer in
+ * direction `dir`. `message` is the index into the vector of sendmmsg and recvmmsg. */
+__apart int rt_locate(struct rt_op *op, struct pt_regs *regs, __u32 dir, __u32 message)
+{
+	__s64 nr = REG_NR(regs);
+	__u32 out = dir == RT_DIR_EGRESS;
+
+	if (nr == (out ? NR_write : NR_read)) {
+		op->base = REG_1(regs);
+		op->left = REG_2(regs);
+	} else if (nr == (out ? NR_sendto : NR_recvfrom)) {
+		op->base = REG_1(regs);
+		op->left = REG_2(regs);
+		op->name = REG_4(regs);
+	} else if (nr == (out ? NR_writev : NR_readv) || nr == (out ? NR_pwritev2 : NR_preadv2)) {
+		rt_from_iovecs(op, REG_1(regs), REG_2(regs));
+	} else if (nr == (out ? NR_sendmsg : NR_recvmsg)) {
+		rt_from_msghdr(op, REG_1(regs));
+	} else if (nr == (out ? NR_sendmmsg : NR_recvmmsg)) {
+		rt_from_msghdr(op, REG_1(regs) + (__u64)message * sizeof(struct user_mmsghdr));
+	} else {
+		return 0;
+	}
+	return 1;
+}
+
+/* The other end of a datagram, from the caller's sockaddr. Unreadable: left unknown. */
+__apart int rt_read_name(struct rt_conn *c, __u64 at)
+{
+	struct {
+		__u16 family;
+		__u16 port;
+		__u32 word[5]; /* IPv4: address first; IPv6: flow, then four words */
+	} name = {};
+
+	bpf_probe_read_user(&name, 8, (void *)at);
+	if (name.family == AF_INET) {
+		c->who.raddr32[0] = name.word[0];
+		c->who.raddr32[1] = c->who.raddr32[2] = c->who.raddr32[3] = 0;
+	} else if (name.family == AF_INET6) {
+		bpf_probe_read_user(&name, sizeof(name), (void *)at);
+		for (int i = 0; i < 4; i++)
+			c->who.raddr32[i] = name.word[i + 1];
+		if (rt_is_mapped(c->who.raddr32)) {
+			c->family = AF_INET;
+			rt_unmap(c->who.raddr32);
+		}
+	} else {
+		return 0;
+	}
+	c->who.rport = rt_host_order(name.port);
+	return 0;
+}
+
+/* ---- turns and budgets ---- */
+
+/* Moves the connection to the turn that this operation belongs to. True when it begins one. A datagram is a turn. */
+__inline int rt_enter_turn(struct rt_conn *c, __u32 dir, int datagram, __u32 *turn)
+{
+	__u64 was, next;
+
+	for (int i = 0; i < 4; i++) {
+		was = *(volatile __u64 *)&c->turn;
+		if (was == RT_NO_TURN)
+			next = dir;
+		else if (datagram || (was & 1) != dir)
+			next = ((was >> 1) + 1) << 1 | dir;
+		else
+			break;
+		if (__sync_val_compare_and_swap(&c->turn, was, next) == was) {
+			c->spent = 0;
+			*turn = next >> 1;
+			return 1;
+		}
+	}
+	*turn = was >> 1;
+	return 0;
+}
+
+struct rt_policy {
+	__u32 mode;
+	__u32 budget; /* bytes a turn in this direction; ignored in mode full */
+};
+
+__inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
+{
+	__u32 index = (__u32)c->id & rt_slot_mask;
+	__u32 class = dir == RT_DIR_INGRESS ? rt_class_in : rt_class_out;
+	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
+
+	p->mode = RT_MODE_HEAD;
+	if (verdict) {
+		__u64 word = *(volatile __u64 *)verdict;
+
+		if (word && word >> RT_VERDICT_CONN_SHIFT == (c->id & (~0ull >> RT_VERDICT_CONN_SHIFT))) {
+			p->mode = word >> RT_VERDICT_MODE_SHIFT & 0xf;
+			class = (dir == RT_DIR_INGRESS ? word >> RT_VERDICT_IN_SHIFT : word) & RT_VERDICT_CLASS_MASK;
+		}
+	}
+	if (class > 16)
+		class = 16;
+	p->budget = class ? 1u << class : 0;
+	if (p->mode == RT_MODE_FULL)
+		p->budget = RT_MAX_CHUNK * RT_MAX_CHUNKS;
+}
+
+/* ---- the copy ---- */
+
+/* Sends what `data` holds as one record. Not 0: the operation is over, or the ring is full. */
+__inline int rt_flush(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_op *op = &s->op;
+	__u32 cap = op->fill;
+	__u32 last = !op->want;
+	__u32 len = last ? op->rest : cap;
+
+	s->ev.flags = op->flags | (last ? 0 : RT_F_MORE) | (last && len > cap ? RT_F_CUT : 0);
+	s->ev.len = len;
+	s->ev.cap_len = cap;
+	visible(cap);
+	if (cap > RT_MAX_CHUNK)
+		return 1;
+	if (rt_attempt(c, &s->ev, sizeof(s->ev) + cap, RT_SET_OPERATION)) {
+		rt_note(c, 0, RT_SET_OPERATION);
+		return 1;
+	}
+	op->flags &= ~RT_F_TURN_START;
+	op->rest -= len;
+	op->fill = 0;
+	s->ev.offset += len;
+	return last;
+}
+
+/* Moves on by one piece: the next iovec if the last is used up, then as much as fits. Not 0: done. */
+__apart int rt_step(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_op *op = &s->op;
+	__u32 at = op->fill & (RT_MAX_CHUNK - 1);
+	__u64 take;
+
+	if (op->want && !op->left) {
+		struct user_iovec iov = {};
+
+		if (!op->iovs) {
+			op->want = 0; /* beyond the iovecs that are walked */
+		} else if (bpf_probe_read_user(&iov, sizeof(iov), (void *)op->iov)) {
+			op->flags |= RT_F_FAULT;
+			op->want = 0;
+		} else {
+			op->iov += sizeof(iov);
+			op->iovs--;
+			op->base = iov.base;
+			op->left = iov.len;
+		}
+	}
+	take = min_of(op->left, op->want);
+	take = min_of(take, RT_MAX_CHUNK - at);
+	visible(take);
+	if (take && take <= RT_MAX_CHUNK) {
+		if (bpf_probe_read_user(s->data + at, take, (void *)op->base)) {
+			op->flags |= RT_F_FAULT;
+			op->want = 0;
+		} else {
+			op->base += take;
+			op->left -= take;
+			op->want -= take;
+			op->fill += take;
+		}
+	}
+	if (op->want && op->fill < RT_MAX_CHUNK)
+		return 0;
+	return rt_flush(c, s);
+}
+
+__inline void rt_copy(struct rt_conn *c, struct rt_scratch *s)
+{
+	for (int i = 0; i < (int)(RT_MAX_CHUNKS + RT_MAX_IOVECS + 1); i++)
+		if (rt_step(c, s))
+			break;
+	if (s->op.flags & RT_F_FAULT)
+		rt_count(RT_SET_OPERATION, RT_C_FAULT);
+}
+
+/* ---- one operation ---- */
+
+/* `moved` bytes went through a selected connection. `regs` NULL: there is no user buffer. */
+__inline void rt_moved(struct rt_conn *c, struct rt_scratch *s, struct pt_regs *regs, __u32 dir, __u32 moved,
+		       __u32 message)
+{
+	int datagram = c->transport == RT_UDP || c->transport == RT_UNIX_DGRAM;
+	struct rt_op *op = &s->op;
+	__u64 now = bpf_ktime_get_ns(), offset, want;
+	struct rt_policy policy;
+	__u32 begins, spent;
+
+	rt_count(RT_SET_OPERATION, RT_C_OPERATIONS);
+	rt_note_owner(c);
+	rt_policy_of(&policy, c, dir);
+	begins = rt_enter_turn(c, dir, datagram, &op->turn);
+	offset = __sync_fetch_and_add(&c->offset[dir], moved);
+	c->ts_ns[dir] = now;
+	spent = c->spent;
+	c->spent = spent + moved < spent ? ~0u : spent + moved;
+	if (policy.mode == RT_MODE_MUTE) {
+		rt_count(RT_SET_OPERATION, RT_C_MUTED);
+		return;
+	}
+	if (begins)
+		rt_count(RT_SET_OPERATION, RT_C_TURNS);
+	if (policy.mode == RT_MODE_FULL)
+		spent = 0;
+	if (spent >= policy.budget) {
+		rt_note(c, 0, RT_SET_OPERATION);
+		return;
+	}
+	want = min_of(moved, policy.budget - spent);
+	op->flags = (begins ? RT_F_TURN_START : 0) | (c->late ? RT_F_LATE : 0);
+	op->base = op->left = op->iov = op->name = 0;
+	op->iovs = op->fill = 0;
+	op->rest = moved;
+	if (!regs || !rt_locate(op, regs, dir, message)) {
+		op->flags |= RT_F_NO_BUFFER;
+		want = 0;
+	}
+	op->want = op->flags & RT_F_FAULT ? 0 : want;
+	if (c->transport == RT_UDP && op->name)
+		rt_read_name(c, op->name);
+	rt_head(&s->ev, c, RT_KIND_DATA, dir, offset, now);
+	s->ev.turn = op->turn;
+	rt_copy(c, s);
+}
+
+__inline struct rt_scratch *rt_enter(void)
+{
+	__u32 zero = 0;
+	struct rt_scratch *s = bpf_map_lookup_elem(&rt_scratches, &zero);
+
+	if (!s || s->busy) {
+		rt_count(RT_SET_STATE, RT_C_NO_STORAGE);
+		return NULL;
+	}
+	s->busy = 1;
+	return s;
+}
+
+__inline void rt_leave(struct rt_scratch *s)
+{
+	s->busy = 0;
+}
+
+/* The user's registers, if the buffers they name are this operation's to read. */
+__inline struct pt_regs *rt_user_regs(struct task_struct *task)
+{
+	if ((FIELD(task->flags) & PF_IO_WORKER) || TASK_IS_32BIT(task))
+		return NULL;
+	return bpf_task_pt_regs(task);
+}
+
+/* ---- TCP states, shared by both rungs (include/net/tcp_states.h) ---- */
+
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
+	TCP_LAST_ACK = 9,
+};
+/* include/uapi/asm-generic/errno.h */
+enum { EPIPE = 32, ECONNRESET = 104, ETIMEDOUT = 110 };
+
+__inline __u32 rt_close_reason(int err, int before)
+{
+	if (err == ETIMEDOUT)
+		return RT_REASON_TIMEOUT;
+	if (before == TCP_SYN_SENT)
+		return RT_REASON_REFUSED;
+	if (err == ECONNRESET || err == EPIPE)
+		return RT_REASON_RESET;
+	if (err)
+		return RT_REASON_TIMEOUT; /* unreachable and the like: the peer was given up */
+	return before == TCP_ESTABLISHED || before == TCP_CLOSE_WAIT ? RT_REASON_ABORT : RT_REASON_FIN;
+}
+
+/* A change of an existing connection's state. */
+__inline void rt_state_moved(struct rt_conn *c, struct sock *sk, int before, int after)
+{
+	if (after == TCP_ESTABLISHED && before == TCP_SYN_SENT)
+		rt_fill_ends(c, sk);
+	else if (after == TCP_FIN_WAIT1 || after == TCP_LAST_ACK)
+		rt_end(c, RT_DIR_EGRESS, RT_SET_STATE);
+	else if (after == TCP_CLOSE)
+		rt_close(c, rt_close_reason(FIELD(sk->sk_err), before), RT_SET_STATE);
+}
+
+#endif

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Rung `syscall`: exits of the socket system calls. Nothing is stashed at entry: at exit the arguments are still in the
+ * task's saved registers, so one program a call is enough. Connections live in a hash by socket address; a socket's
+ * inode number tells a new socket at an old address. Kernel 5.15 or later with BTF.
+ */
+#include "capture.h"
+
+struct {
+	__number(type, RT_MAP_LRU_HASH);
+	__number(max_entries, 32768);
+	__typed(key, __u64);
+	__typed(value, struct rt_conn);
+} rt_conns SEC(".maps");
+
+/* What a connection begins as; too large for the stack. Never written. */
+struct {
+	__number(type, RT_MAP_ARRAY);
+	__number(max_entries, 1);
+	__typed(key, __u32);
+	__typed(value, struct rt_conn);
+} rt_blank SEC(".maps");
+
+/* include/trace/syscall.h, struct syscall_trace_exit and syscall_trace_enter */
+struct exit_args {
+	__u64 common;
+	__s64 nr;
+	__s64 ret;
+};
+
+struct enter_args {
+	__u64 common;
+	__s64 nr;
+	__u64 arg[6];
+};
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define MSG_OOB 0x1
+#define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
+#define RCV_SHUTDOWN 1
+#define EINPROGRESS 115
+/* Messages of one sendmmsg or recvmmsg that are told apart. The rest moves the offsets in one record without bytes. */
+#define RT_MAX_MESSAGES 16
+
+/* ---- from descriptor to socket ---- */
+
+__inline struct file *rt_file_of(struct task_struct *task, __u32 fd)
+{
+	struct files_struct *files = FIELD(task->files);
+	struct fdtable *table;
+	struct file **slots, *file = NULL;
+
+	if (!files)
+		return NULL;
+	table = FIELD(files->fdt);
+	if (fd >= FIELD(table->max_fds))
+		return NULL;
+	slots = FIELD(table->fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	return file;
+}
+
+__inline struct sock *rt_sock_of(struct file *file)
+{
+	struct inode *inode = file ? FIELD(file->f_inode) : NULL;
+	struct socket *socket;
+
+	if (!inode || (FIELD(inode->i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = FIELD(file->private_data);
+	return socket ? FIELD(socket->sk) : NULL;
+}
+
+__inline struct rt_conn *rt_known(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	return bpf_map_lookup_elem(&rt_conns, &key);
+}
+
+/* The entry of a socket, made blank if there is none. */
+__inline struct rt_conn *rt_made(struct sock *sk, __u32 set)
+{
+	__u64 key = (__u64)sk;
+	__u32 zero = 0;
+	void *blank = bpf_map_lookup_elem(&rt_blank, &zero);
+	struct rt_conn *c = bpf_map_lookup_elem(&rt_conns, &key);
+
+	if (c || !blank)
+		return c;
+	bpf_map_update_elem(&rt_conns, &key, blank, 0);
+	c = bpf_map_lookup_elem(&rt_conns, &key);
+	if (!c)
+		rt_count(set, RT_C_NO_STORAGE);
+	return c;
+}
+
+/* Selected, or becomes so now. */
+__apart int rt_watched(struct rt_conn *c, struct sock *sk, __u32 transport)
+{
+	__u64 inode = rt_inode_of(sk);
+
+	/* Another socket at the address of one whose end was not seen. */
+	if (c->transport && c->who.sock_ino && inode && c->who.sock_ino != inode)
+		__builtin_memset(c, 0, sizeof(*c));
+	if (c->selected == RT_SELECTED) {
+		if (transport == RT_UDP || !c->who.sock_ino || (transport >= RT_UNIX_STREAM && !c->who.raddr64[0]))
+			rt_fill_ends(c, sk);
+		return 1;
+	}
+	if (c->selected == RT_UNDECIDED) {
+		if (!c->transport) {
+			c->late = transport == RT_TCP;
+			rt_begin(c, sk, transport);
+		} else {
+			rt_fill_ends(c, sk);
+		}
+		if (rt_select(c)) {
+			rt_count(RT_SET_OPERATION, RT_C_CONNECTIONS);
+			return 1;
+		}
+	}
+	rt_count(RT_SET_OPERATION, RT_C_NOT_SELECTED);
+	return 0;
+}
+
+/* ---- data ---- */
+
+__inline struct sock *rt_operand(struct task_struct *task, struct pt_regs *regs, __u32 *transport)
+{
+	struct sock *sk;
+
+	if (FIELD(task->flags) & PF_KTHREAD)
+		return NULL;
+	sk = rt_sock_of(rt_file_of(task, (__u32)REG_0(regs)));
+	*transport = sk ? rt_transport_of(sk) : 0;
+	return *transport ? sk : NULL;
+}
+
+__inline void rt_recv_ended(struct sock *sk, __u32 transport)
+{
+	struct rt_conn *c;
+
+	if ((transport != RT_TCP && transport != RT_UNIX_STREAM) || !(FIELD(sk->sk_shutdown) & RCV_SHUTDOWN))
+		return;
+	c = rt_known(sk);
+	if (c)
+		rt_end(c, RT_DIR_INGRESS, RT_SET_OPERATION);
+}
+
+/* A call that moved `ret` bytes of its first argument's socket. `flags` are its MSG_ flags, 0 where it has none. */
+__apart int rt_call(struct pt_regs *regs, __u32 dir, __s64 ret, __u32 flags, __u32 buffer)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct rt_scratch *s;
+	struct rt_conn *c;
+	struct sock *sk;
+	__u32 transport;
+
+	if (ret < 0 || (dir == RT_DIR_INGRESS && (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))))
+		return 0;
+	sk = rt_operand(task, regs, &transport);
+	if (!sk)
+		return 0;
+	if (!ret) {
+		if (dir == RT_DIR_INGRESS)
+			rt_recv_ended(sk, transport);
+		return 0;
+	}
+	c = rt_made(sk, RT_SET_OPERATION);
+	if (!c || !rt_watched(c, sk, transport))
+		return 0;
+	if (dir == RT_DIR_INGRESS && transport == RT_TCP && (flags & MSG_TRUNC))
+		buffer = 0;
+	s = rt_enter();
+	if (!s)
+		return 0;
+	rt_moved(c, s, buffer ? regs : NULL, dir, (__u32)ret, 0);
+	rt_leave(s);
+	return 0;
+}
+
+/* One message of a vector. Not 0: no more. */
+__apart int rt_vector_message(struct rt_conn *c, struct pt_regs *regs, __u32 dir, __u32 index)
+{
+	struct rt_scratch *s;
+	__u32 len = 0;
+	__u64 at = REG_1(regs) + (__u64)index * sizeof(struct user_mmsghdr);
+
+	if (bpf_probe_read_user(&len, sizeof(len), (void *)(at + __builtin_offsetof(struct user_mmsghdr, len))))
+		return 1;
+	if (!len)
+		return 0;
+	s = rt_enter();
+	if (!s)
+		return 1;
+	rt_moved(c, s, regs, dir, len, index);
+	rt_leave(s);
+	return 0;
+}
+
+__apart int rt_vector(struct pt_regs *regs, __u32 dir, __s64 messages)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct rt_conn *c;
+	struct sock *sk;
+	__u32 transport;
+
+	if (messages <= 0 || (dir == RT_DIR_INGRESS && (REG_3(regs) & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))))
+		return 0;
+	sk = rt_operand(task, regs, &transport);
+	if (!sk)
+		return 0;
+	c = rt_made(sk, RT_SET_OPERATION);
+	if (!c || !rt_watched(c, sk, transport))
+		return 0;
+	for (__u32 i = 0; i < RT_MAX_MESSAGES; i++) {
+		if (i >= messages || rt_vector_message(c, regs, dir, i))
+			break;
+	}
+	return 0;
+}
+
+#define REGS() bpf_task_pt_regs(bpf_get_current_task_btf())
+#define CALL(name, call, dir, flags, buffer)                                \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                          \
+	int name(struct exit_args *ctx)                                     \
+	{                                                                   \
+		struct pt_regs *regs = REGS();                              \
+									    \
+		return rt_call(regs, dir, ctx->ret, (__u32)(flags), buffer); \
+	}
+
+CALL(rt_read, read, RT_DIR_INGRESS, 0, 1)
+CALL(rt_readv, readv, RT_DIR_INGRESS, 0, 1)
+CALL(rt_recvfrom, recvfrom, RT_DIR_INGRESS, REG_3(regs), 1)
+CALL(rt_recvmsg, recvmsg, RT_DIR_INGRESS, REG_2(regs), 1)
+CALL(rt_write, write, RT_DIR_EGRESS, 0, 1)
+CALL(rt_writev, writev, RT_DIR_EGRESS, 0, 1)
+CALL(rt_sendto, sendto, RT_DIR_EGRESS, 0, 1)
+CALL(rt_sendmsg, sendmsg, RT_DIR_EGRESS, 0, 1)
+CALL(rt_sendfile, sendfile64, RT_DIR_EGRESS, 0, 0)
+
+SEC("tracepoint/syscalls/sys_exit_recvmmsg")
+int rt_recvmmsg(struct exit_args *ctx)
+{
+	return rt_vector(REGS(), RT_DIR_INGRESS, ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_sendmmsg")
+int rt_sendmmsg(struct exit_args *ctx)
+{
+	return rt_vector(REGS(), RT_DIR_EGRESS, ctx->ret);
+}
+
+/* ---- beginnings and ends ---- */
+
+/* TCP roles come with the state change; this names those of unix sockets, and of sockets that were connecting or queued
+ * when the probe attached. */
+__apart int rt_named(__u32 fd, __u32 role)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct sock *sk = rt_sock_of(rt_file_of(task, fd));
+	__u32 transport = sk ? rt_transport_of(sk) : 0;
+	struct rt_conn *c;
+
+	if (!transport || transport == RT_UDP || transport == RT_UNIX_DGRAM)
+		return 0;
+	c = rt_made(sk, RT_SET_OPERATION);
+	if (!c || !rt_watched(c, sk, transport))
+		return 0;
+	c->role = role;
+	if (c->turn == RT_NO_TURN)
+		c->late = 0;
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int rt_accept(struct exit_args *ctx)
+{
+	return ctx->ret < 0 ? 0 : rt_named((__u32)ctx->ret, RT_ROLE_SERVER);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int rt_accept4(struct exit_args *ctx)
+{
+	return ctx->ret < 0 ? 0 : rt_named((__u32)ctx->ret, RT_ROLE_SERVER);
+}
+
+SEC("tracepoint/syscalls/sys_exit_connect")
+int rt_connect(struct exit_args *ctx)
+{
+	struct pt_regs *regs = REGS();
+
+	if (ctx->ret && ctx->ret != -EINPROGRESS)
+		return 0;
+	return rt_named((__u32)REG_0(regs), RT_ROLE_CLIENT);
+}
+
+/* References to a file beyond the one being closed. 6.13 counts from -1 in f_ref, earlier kernels from 0 in f_count. */
+__inline __s64 rt_other_references(struct file *file)
+{
+	struct file___counted *old = (void *)file;
+
+	if (__builtin_preserve_field_info(old->f_count, 2 /* exists */))
+		return FIELD(old->f_count.counter) - 1;
+	return FIELD(file->f_ref.refcnt.counter);
+}
+
+/* Unix and UDP sockets change no inet state: their end is the close of the last descriptor. */
+SEC("tracepoint/syscalls/sys_enter_close")
+int rt_close_fd(struct enter_args *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = rt_file_of(task, (__u32)ctx->arg[0]);
+	struct sock *sk = rt_sock_of(file);
+	__u32 transport = sk ? rt_transport_of(sk) : 0;
+	__u64 key = (__u64)sk;
+	struct rt_conn *c;
+
+	if (!transport || transport == RT_TCP || rt_other_references(file) > 0)
+		return 0;
+	c = rt_known(sk);
+	if (!c)
+		return 0;
+	if (transport == RT_UNIX_STREAM) {
+		rt_end(c, RT_DIR_EGRESS, RT_SET_OPERATION);
+		rt_close(c, RT_REASON_FIN, RT_SET_OPERATION);
+	}
+	bpf_map_delete_elem(&rt_conns, &key);
+	return 0;
+}
+
+__inline void rt_opened(struct sock *sk, int client)
+{
+	struct rt_conn *c = rt_made(sk, RT_SET_STATE);
+
+	if (!c)
+		return;
+	__builtin_memset(c, 0, sizeof(*c));
+	c->role = client ? RT_ROLE_CLIENT : RT_ROLE_SERVER;
+	rt_begin(c, sk, RT_TCP);
+	if (client && rt_select(c))
+		rt_count(RT_SET_STATE, RT_C_CONNECTIONS);
+}
+
+SEC("raw_tp/inet_sock_set_state")
+int rt_sock_state(__u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	int before = (int)ctx[1], after = (int)ctx[2];
+	__u64 key = (__u64)sk;
+	struct rt_conn *c;
+
+	if (rt_transport_of(sk) != RT_TCP)
+		return 0;
+	if (after == TCP_SYN_SENT) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		if (!(FIELD(task->flags) & PF_KTHREAD))
+			rt_opened(sk, 1);
+		return 0;
+	}
+	if (after == TCP_ESTABLISHED && before == TCP_SYN_RECV) {
+		rt_opened(sk, 0);
+		return 0;
+	}
+	c = rt_known(sk);
+	if (!c)
+		return 0;
+	rt_state_moved(c, sk, before, after);
+	if (after == TCP_CLOSE)
+		bpf_map_delete_elem(&rt_conns, &key);
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";
