@@ -301,16 +301,20 @@ fn stream_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Resu
             let offset = header.offset.max(known);
             let new = record.end.saturating_sub(offset);
             conn.progress.reach(direction, record.end);
-            out.push(conn.key, at, What::Item(Segment {
-                direction,
-                offset,
-                captured: span,
-                gap: new.saturating_sub(u64::from(span.len)),
-                turn_start: place == Place::Start,
-                turn: header.turn,
-                end: false,
-                protocol: crate::protocols::Protocol::Unknown,
-            }));
+            out.push(
+                conn.key,
+                at,
+                What::Item(Segment {
+                    direction,
+                    offset,
+                    captured: span,
+                    gap: new.saturating_sub(u64::from(span.len)),
+                    turn_start: place == Place::Start,
+                    turn: header.turn,
+                    end: false,
+                    protocol: crate::protocols::Protocol::Unknown,
+                }),
+            );
         }
         Kind::End => out.end(conn, direction, header.turn, at),
         Kind::Progress if out.0.len() == had => return Err(Reject::NothingNew),
@@ -336,16 +340,20 @@ fn datagram_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Re
         return Err(Reject::Stale);
     }
     out.missed(conn, missed, at);
-    out.push(conn.key, at, What::Item(Segment {
-        direction,
-        offset: header.offset,
-        captured: span,
-        gap: u64::from(header.len.saturating_sub(span.len)),
-        turn_start: true,
-        turn: header.turn,
-        end: false,
-        protocol: crate::protocols::Protocol::Unknown,
-    }));
+    out.push(
+        conn.key,
+        at,
+        What::Item(Segment {
+            direction,
+            offset: header.offset,
+            captured: span,
+            gap: u64::from(header.len.saturating_sub(span.len)),
+            turn_start: true,
+            turn: header.turn,
+            end: false,
+            protocol: crate::protocols::Protocol::Unknown,
+        }),
+    );
     Ok(())
 }
 
