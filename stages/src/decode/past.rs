@@ -1,0 +1,66 @@
+//! What is remembered of connections that left the table: that they closed, or where a forgotten one stood.
+//!
+//! Bounded at [`MAX_PAST`] entries, found by the kernel's sequential number: the entry of a connection gives way to one
+//! whose number is congruent. A closed connection that has lost its entry is opened anew by a belated record; a
+//! forgotten one that speaks again then has everything before counted as missed.
+
+use super::turns::Progress;
+
+/// Connections remembered after they left the table. A power of two.
+pub const MAX_PAST: usize = 16_384;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: u64,
+    /// `None`: closed.
+    stood: Option<Progress>,
+}
+
+/// What became of a connection that is not in the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Past {
+    /// Nothing known: a new one.
+    New,
+    /// Closed: nothing more can come.
+    Closed,
+    /// Forgotten at this point.
+    Forgotten(Progress),
+}
+
+/// The memory of what left the table.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Grows to its bound as numbers come.
+    entries: Vec<Option<Entry>>,
+}
+
+impl Memory {
+    pub(super) fn of(&self, id: u64) -> Past {
+        match self.entries.get(place(id)).copied().flatten() {
+            Some(entry) if entry.id == id => entry.stood.map_or(Past::Closed, Past::Forgotten),
+            _ => Past::New,
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: u64) {
+        self.put(Entry { id, stood: None });
+    }
+
+    pub(super) fn forgotten(&mut self, id: u64, at: Progress) {
+        self.put(Entry { id, stood: Some(at) });
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let place = place(entry.id);
+        if self.entries.len() <= place {
+            self.entries.resize(place + 1, None);
+        }
+        if let Some(slot) = self.entries.get_mut(place) {
+            *slot = Some(entry);
+        }
+    }
+}
+
+fn place(id: u64) -> usize {
+    usize::try_from(id).unwrap_or(usize::MAX) & (MAX_PAST - 1)
+}

@@ -1,0 +1,179 @@
+//! The connections of a shard: found by the kernel's number, ordered by when they last spoke.
+//!
+//! Slots are used again with a new generation. The order is a list through the slots, so that the one idle longest is
+//! known at once, however many there are.
+
+use super::turns::Progress;
+use crate::flow::conn::{ConnInfo, ConnKey};
+use crate::time::Nanos;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) key: ConnKey,
+    pub(super) info: Arc<ConnInfo>,
+    /// How far it has come.
+    pub(super) progress: Progress,
+    /// Which set of listeners its role was asked of.
+    pub(super) listeners: u32,
+    /// When it last spoke, by the clock of the stages.
+    spoke: Nanos,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None` while free.
+    conn: Option<Conn>,
+    generation: u32,
+    before: u32,
+    after: u32,
+}
+
+/// The table. Bounded by its capacity.
+#[derive(Debug)]
+pub(super) struct Table {
+    by_id: HashMap<u64, u32, foldhash::fast::RandomState>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    oldest: u32,
+    newest: u32,
+    capacity: usize,
+}
+
+impl Table {
+    pub(super) fn new(capacity: usize) -> Self {
+        let by_id = HashMap::with_hasher(foldhash::fast::RandomState::default());
+        Self { by_id, slots: Vec::new(), free: Vec::new(), oldest: NONE, newest: NONE, capacity: capacity.max(1) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
+    /// The slot of a connection.
+    pub(super) fn find(&self, id: u64) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The connection in a slot, noted as having spoken now.
+    pub(super) fn touch(&mut self, at: u32, now: Nanos) -> Option<&mut Conn> {
+        if self.newest != at {
+            self.unlink(at);
+            self.link(at);
+        }
+        let conn = self.slot(at)?.conn.as_mut()?;
+        conn.spoke = now;
+        Some(conn)
+    }
+
+    /// Takes in a connection; the caller has made room. Returns its slot.
+    pub(super) fn insert(&mut self, info: Arc<ConnInfo>, progress: Progress, listeners: u32, now: Nanos) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { conn: None, generation: 0, before: NONE, after: NONE });
+            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+        });
+        self.by_id.insert(info.id, at);
+        if let Some(slot) = self.slot(at) {
+            let key = ConnKey { slot: at, generation: slot.generation };
+            slot.conn = Some(Conn { key, info, progress, listeners, spoke: now });
+        }
+        self.link(at);
+        at
+    }
+
+    /// Takes out the connection in a slot.
+    pub(super) fn remove(&mut self, at: u32) -> Option<Conn> {
+        let slot = self.slot(at)?;
+        let conn = slot.conn.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.unlink(at);
+        self.by_id.remove(&conn.info.id);
+        self.free.push(at);
+        Some(conn)
+    }
+
+    /// The slot idle longest, and since when.
+    pub(super) fn idlest(&self) -> Option<(u32, Nanos)> {
+        let slot = self.slots.get(usize::try_from(self.oldest).ok()?)?;
+        Some((self.oldest, slot.conn.as_ref()?.spoke))
+    }
+
+    fn slot(&mut self, at: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(at).ok()?)
+    }
+
+    fn link(&mut self, at: u32) {
+        let newest = self.newest;
+        if let Some(slot) = self.slot(at) {
+            slot.before = newest;
+            slot.after = NONE;
+        }
+        match self.slot(newest) {
+            Some(slot) => slot.after = at,
+            None => self.oldest = at,
+        }
+        self.newest = at;
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let Some(slot) = self.slot(at) else { return };
+        let (before, after) = (slot.before, slot.after);
+        match self.slot(before) {
+            Some(slot) => slot.after = after,
+            None => self.oldest = after,
+        }
+        match self.slot(after) {
+            Some(slot) => slot.before = before,
+            None => self.newest = before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::conn::{Address, Owner, Role, Transport};
+
+    fn info(id: u64) -> Arc<ConnInfo> {
+        Arc::new(ConnInfo {
+            id,
+            transport: Transport::Tcp,
+            role: Role::Unknown,
+            local: Address::UNKNOWN,
+            remote: Address::UNKNOWN,
+            owner: Owner::default(),
+            netns: 0,
+            sock_ino: 0,
+            late: false,
+        })
+    }
+
+    #[test]
+    fn the_one_that_spoke_longest_ago_is_the_idlest_and_slots_return_with_a_new_generation() {
+        let mut table = Table::new(3);
+        let slots: Vec<u32> = (1..=3).map(|id| table.insert(info(id), Progress::default(), 0, Nanos(id))).collect();
+        assert!(table.is_full());
+        assert_eq!(table.idlest(), Some((slots[0], Nanos(1))));
+        table.touch(slots[0], Nanos(9)).unwrap();
+        assert_eq!(table.idlest(), Some((slots[1], Nanos(2))));
+        let gone = table.remove(slots[1]).unwrap();
+        assert_eq!(table.find(2), None);
+        assert_eq!(table.idlest(), Some((slots[2], Nanos(3))));
+        let again = table.insert(info(4), Progress::default(), 0, Nanos(10));
+        let key = table.touch(again, Nanos(10)).unwrap().key;
+        assert_eq!((key.slot, key.generation), (gone.key.slot, gone.key.generation + 1));
+        let order: Vec<u64> = std::iter::from_fn(|| table.idlest().and_then(|(at, _)| table.remove(at)))
+            .map(|conn| conn.info.id)
+            .collect();
+        assert_eq!(order, [3, 1, 4]);
+    }
+}
