@@ -13,6 +13,9 @@ use std::num::NonZeroU64;
 
 pub mod dns;
 pub mod http1;
+#[cfg(test)]
+#[allow(dead_code, reason = "not every protocol needs every law")]
+pub(crate) mod laws;
 pub mod redis;
 pub mod wire;
 
