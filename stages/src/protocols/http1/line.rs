@@ -21,6 +21,9 @@ pub(super) struct StatusLine<'a> {
     pub(super) digits: &'a [u8],
 }
 
+/// A method and what follows its space.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -31,7 +34,7 @@ fn malformed<T>(field: &'static str, kind: &'static str) -> Result<T, Malformed>
 }
 
 /// Method and what follows its space. `None`: the method may go on behind the end of `line`.
-pub(super) fn method(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+pub(super) fn method(line: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
     let window = line.get(..=limits::MAX_TOKEN).unwrap_or(line);
     match window.iter().position(|&byte| !is_token(byte)) {
         Some(0) => malformed("method", "is empty"),
