@@ -10,6 +10,8 @@ pub const CONNECTION_IDLE: Nanos = Nanos::from_secs(900);
 pub const IDENTIFY_PREFIX: usize = 512;
 /// Segments in one direction after which identification gives up.
 pub const IDENTIFY_SEGMENTS: u32 = 16;
+/// Prefixes kept at a time for identification, one shard; past that, only what one segment holds is looked at.
+pub const IDENTIFY_PREFIXES: usize = 8_192;
 /// Bytes of an unfinished message that parse keeps for one direction of one connection.
 pub const PARSE_BUFFER: usize = 16 * 1024;
 /// Bytes of unfinished messages that parse keeps in all.

@@ -5,6 +5,7 @@
 //! is unfinished, and hands gaps in as such. Adding one: a module here, a variant of [`Protocol`], a line in
 //! `parse::state` and one in `identify`.
 
+use crate::abi::{Capture, Verdict};
 use crate::flow::conn::{Direction, Role, Transport};
 use crate::flow::message::Message;
 use crate::time::Nanos;
@@ -54,6 +55,50 @@ impl Protocol {
             Self::Dns => Pairing::ById,
             Self::Unknown | Self::Http1 | Self::Redis | Self::Foreign => Pairing::Fifo,
         }
+    }
+
+    /// What is worth capturing of each turn of it; `None` where identification has not settled on a protocol.
+    #[must_use]
+    pub fn budget(self) -> Option<Budget> {
+        match self {
+            // A request's head carries cookies and tokens; of a response only the status line and the framing matter.
+            Self::Http1 => Some(Budget { requests: 12, responses: 10 }),
+            // Pipelines: a turn is many messages.
+            Self::Redis => Some(Budget { requests: 14, responses: 13 }),
+            // The bound of EDNS in practice (RFC 6891, 6.2.5).
+            Self::Dns => Some(Budget { requests: 12, responses: 12 }),
+            Self::Unknown | Self::Foreign => None,
+        }
+    }
+}
+
+/// Bytes to capture of a turn, as powers of two (at most [`Budget::MAX`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Of a turn of requests.
+    pub requests: u8,
+    /// Of a turn of responses.
+    pub responses: u8,
+}
+
+impl Budget {
+    /// The largest class the kernel knows: 64 KiB a turn.
+    pub const MAX: u8 = 16;
+
+    /// The verdict that asks the kernel for it; `role` says which direction the requests take (unknown: ingress).
+    #[must_use]
+    pub fn verdict(self, conn_id: u64, role: Role) -> Verdict {
+        let (ingress_class, egress_class) = match role {
+            Role::Client => (self.responses, self.requests),
+            Role::Server | Role::Unknown => (self.requests, self.responses),
+        };
+        Verdict { conn_id, capture: Capture::Head, ingress_class, egress_class }
+    }
+
+    /// The verdict for a connection of no interest.
+    #[must_use]
+    pub fn mute(conn_id: u64) -> Verdict {
+        Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0 }
     }
 }
 

@@ -1,1 +1,562 @@
-//! Protocol `http1`.
+//! Protocol `http1`: HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112).
+//!
+//! Start lines are read whole ([`line`]), header fields piece by piece ([`head`]), bodies only measured ([`body`]); the answer's
+//! length depends on the question, so the kinds of unanswered requests are remembered ([`asked`]).
+//!
+//! What is captured of a turn is a prefix, so heads and bodies are cut all the time. A gap in a body of known length, or inside
+//! one chunk, is walked over. Any other gap loses the framing: what is known goes out with `cut`, everything up to the next
+//! turn only counts as bytes, and the answer's [`Part::End`] comes when the other side speaks again, with the time of the last
+//! byte seen. Requests of a pipeline that nobody could read are made up for when their answers come; answers that nobody
+//! could read, when the next request does: so first in, first out stays true.
+//!
+//! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over), content.
+
+use super::wire::consumed;
+use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Wire};
+use crate::flow::conn::Direction;
+use crate::flow::message::{Message, MessageKind, Part, Status};
+use crate::limits;
+use crate::text::{Text, Token};
+use crate::time::Nanos;
+use asked::{Asked, Queue};
+use body::{Body, Chunked, Reach};
+use head::{Fields, Partial};
+use std::num::NonZeroU64;
+
+mod asked;
+mod body;
+mod head;
+mod line;
+mod probe;
+
+/// A start line longer than this is read without waiting for its end (method, then as much of the target as is kept).
+const MAX_START_LINE: usize = limits::MAX_TARGET + limits::MAX_TOKEN + 16;
+
+/// HTTP/1.
+#[derive(Debug, Clone, Copy)]
+pub struct Http1;
+
+/// What is remembered of a connection. Bounded: no part of it grows but the target of the request being read, up to
+/// [`limits::MAX_TARGET`].
+#[derive(Debug, Default)]
+pub struct State {
+    /// Of requests and of responses.
+    lanes: [Lane; 2],
+    asked: Queue,
+    /// Since when requests of this turn may have gone by unread.
+    requests_unread: Option<Nanos>,
+    /// Since when responses may have gone by unread.
+    responses_unread: Option<Nanos>,
+    /// The connection speaks something else now.
+    tunnel: bool,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Lane {
+    phase: Phase,
+    /// Of which the head is being read.
+    draft: Option<Message>,
+    /// Of which the head went out and the end is due.
+    open: Option<Open>,
+    fields: Fields,
+    partial: Partial,
+    /// Last byte seen.
+    last: Nanos,
+    /// The next bytes may be no beginning; take only what looks like one.
+    resync: bool,
+}
+
+/// Where in a message a direction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// Before a start line.
+    #[default]
+    Start,
+    /// In the rest of a start line whose beginning is read already.
+    StartLine,
+    /// In the header fields.
+    Head,
+    /// In the body.
+    Body(Body),
+    /// Somewhere: bytes count, and nothing else is known of them.
+    Unframed,
+}
+
+/// A message between its head and its end.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    kind: MessageKind,
+    start: Nanos,
+    bytes: u64,
+    cut: bool,
+    /// No request for it was seen: its framing may be another than it says (the answer to a HEAD).
+    orphan: bool,
+}
+
+/// What the fields and the question say of the body.
+enum Framing {
+    None,
+    Body(Body),
+    /// Not to be known.
+    Unknown,
+}
+
+impl Wire for Http1 {
+    const PROTOCOL: Protocol = Protocol::Http1;
+    type State = State;
+
+    fn probe(prefix: &[u8], _context: ProbeContext) -> Probe {
+        probe::probe(prefix)
+    }
+
+    fn turn(state: &mut State, context: Context, sink: &mut dyn Sink) {
+        if context.is_request() {
+            state.next_requests(context, sink);
+        } else {
+            let lane = state.response();
+            // The answer to a HEAD that was not seen: what it says of its length is not true.
+            let doubtful = lane.open.is_some_and(|open| open.orphan);
+            lane.resync |= doubtful || lane.phase == Phase::Unframed;
+        }
+        let lane = state.lane(context);
+        if lane.phase == Phase::Unframed {
+            lane.finish(context.direction, sink);
+            lane.resync = true;
+        }
+    }
+
+    fn parse(state: &mut State, context: Context, input: Input<'_>, sink: &mut dyn Sink) -> Step {
+        if state.tunnel {
+            return Step::HandOver;
+        }
+        let step = match input {
+            Input::Bytes(bytes) => state.bytes(context, bytes, sink),
+            Input::Gap(gap) => state.gap(context, gap, sink),
+        };
+        if matches!(step, Step::Consumed(_)) {
+            state.lane(context).last = context.at;
+        }
+        step
+    }
+
+    fn lost(state: &mut State, context: Context, sink: &mut dyn Sink) {
+        state.lost(context, sink);
+    }
+
+    fn end(state: &mut State, context: Context, sink: &mut dyn Sink) {
+        let request = context.is_request();
+        let lane = state.lane(context);
+        let at = Context { start: lane.last, at: lane.last, ..context };
+        match lane.phase {
+            // A status is worth reporting even if the rest of the head never came; an unfinished request is none.
+            Phase::Head | Phase::StartLine if !request => state.lost(at, sink),
+            Phase::Body(Body::Length(_) | Body::Chunked(_)) => lane.cut(),
+            _ => {}
+        }
+        let lane = state.lane(context);
+        lane.finish(context.direction, sink);
+        lane.draft = None;
+        lane.restart();
+    }
+}
+
+impl State {
+    fn lane(&mut self, context: Context) -> &mut Lane {
+        let [request, response] = &mut self.lanes;
+        if context.is_request() { request } else { response }
+    }
+
+    fn response(&mut self) -> &mut Lane {
+        let [_, response] = &mut self.lanes;
+        response
+    }
+
+    /// A turn of requests begins: whatever could not be read of the answers to the last one is over.
+    fn next_requests(&mut self, context: Context, sink: &mut dyn Sink) {
+        let direction = context.direction.reverse();
+        self.requests_unread = None;
+        let lane = self.response();
+        let until_close = lane.phase == Phase::Body(Body::UntilClose) && lane.open.is_some_and(|open| open.orphan);
+        if until_close {
+            lane.cut();
+            lane.phase = Phase::Unframed;
+        }
+        let last = lane.last;
+        if lane.phase == Phase::Unframed {
+            lane.finish(direction, sink);
+        }
+        if let Some(start) = self.responses_unread.take() {
+            while self.asked.pop().is_some() {
+                let mut message = Message::new(MessageKind::Response, Part::Whole, Protocol::Http1, direction, start);
+                message.end = last.max(start);
+                message.cut = true;
+                sink.message(message);
+            }
+        }
+    }
+
+    fn bytes(&mut self, context: Context, input: &[u8], sink: &mut dyn Sink) -> Step {
+        let lane = self.lane(context);
+        if lane.resync && lane.phase != Phase::Start && input.starts_with(probe::VERSION) && !context.is_request() {
+            // The doubtful answer is over: this begins the next one.
+            lane.cut();
+            lane.finish(context.direction, sink);
+            lane.restart();
+        }
+        match lane.phase {
+            Phase::Start => self.start(context, input, sink),
+            Phase::StartLine | Phase::Head => self.head(context, input, 0, sink),
+            Phase::Body(body) => self.body(context, body, input, sink),
+            Phase::Unframed => {
+                if lane.resync {
+                    lane.restart();
+                    lane.resync = true;
+                    return self.start(context, input, sink);
+                }
+                lane.count(input.len() as u64);
+                consumed(input.len())
+            }
+        }
+    }
+
+    /// Before or in a start line.
+    fn start(&mut self, context: Context, input: &[u8], sink: &mut dyn Sink) -> Step {
+        // RFC 9112, section 2.2: empty lines before a request line are to be ignored.
+        let lead = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        if lead > 0 {
+            return consumed(lead);
+        }
+        let request = context.is_request();
+        let lane = self.lane(context);
+        match read_start_line(request, context, input) {
+            Ok(Some((draft, len, whole))) => {
+                lane.resync = false;
+                lane.draft = Some(draft);
+                lane.fields = Fields::default();
+                lane.partial.clear();
+                lane.phase = if whole { Phase::Head } else { Phase::StartLine };
+                self.head(context, input, len, sink)
+            }
+            Ok(None) => Step::NeedMore(NonZeroU64::MIN),
+            Err(_) if lane.resync => {
+                lane.phase = Phase::Unframed;
+                lane.resync = false;
+                self.unread(context);
+                consumed(input.len())
+            }
+            Err(malformed) => Step::Malformed(malformed),
+        }
+    }
+
+    /// In the head; `from` bytes of the input are read already.
+    fn head(&mut self, context: Context, input: &[u8], from: usize, sink: &mut dyn Sink) -> Step {
+        let lane = self.lane(context);
+        let mut at = from;
+        loop {
+            let rest = input.get(at..).unwrap_or(&[]);
+            let Some(end) = memchr::memchr(b'\n', rest) else {
+                if lane.phase == Phase::Head {
+                    lane.partial.push(rest);
+                }
+                lane.draft_bytes(input.len());
+                return consumed(input.len());
+            };
+            at += end + 1;
+            if lane.phase == Phase::StartLine {
+                lane.phase = Phase::Head;
+                continue;
+            }
+            let line = rest.get(..end).unwrap_or(rest);
+            if !lane.field(line) {
+                break;
+            }
+        }
+        lane.draft_bytes(at);
+        self.headed(context, input, at, sink)
+    }
+
+    /// The head is read: `input` from `at` on is body, or the next message.
+    fn headed(&mut self, context: Context, input: &[u8], at: usize, sink: &mut dyn Sink) -> Step {
+        let Some(mut message) = self.lane(context).draft.take() else {
+            return Step::Lost;
+        };
+        message.end = context.at;
+        let (framing, orphan) = self.framing(context, &mut message, sink);
+        let lane = self.lane(context);
+        let mut open = Open { kind: message.kind, start: message.start, bytes: message.bytes, cut: false, orphan };
+        let rest = input.get(at..).unwrap_or(&[]);
+        let mut body = match framing {
+            Framing::None => {
+                lane.restart();
+                message.part = Part::Whole;
+                sink.message(message);
+                return consumed(at);
+            }
+            Framing::Unknown => {
+                message.cut = true;
+                open.cut = true;
+                open.bytes = open.bytes.saturating_add(rest.len() as u64);
+                lane.head_out(message, open, Phase::Unframed, sink);
+                self.unread(context);
+                return consumed(input.len());
+            }
+            Framing::Body(body) => body,
+        };
+        match body.bytes(rest) {
+            Reach::Ends(len) => {
+                lane.restart();
+                message.part = Part::Whole;
+                message.bytes = message.bytes.saturating_add(len as u64);
+                sink.message(message);
+                consumed(at + len)
+            }
+            Reach::Further => {
+                open.bytes = open.bytes.saturating_add(rest.len() as u64);
+                lane.head_out(message, open, Phase::Body(body), sink);
+                consumed(input.len())
+            }
+            Reach::Broken(kind) => {
+                lane.head_out(message, open, Phase::Body(body), sink);
+                Step::Malformed(Malformed { field: "chunk-size", kind })
+            }
+        }
+    }
+
+    /// RFC 9112, section 6.3, in its order; and whether an answer came without a question.
+    fn framing(&mut self, context: Context, message: &mut Message, sink: &mut dyn Sink) -> (Framing, bool) {
+        if context.is_request() {
+            let asked = match message.method.as_bytes() {
+                b"HEAD" => Asked::Head,
+                b"CONNECT" => Asked::Connect,
+                _ => Asked::Plain,
+            };
+            self.asked.push(asked);
+            let fields = &self.lane(context).fields;
+            let framing = match (fields.bad, fields.chunked, fields.content_length) {
+                // What a client sends behind a CONNECT is for the tunnel, if there will be one.
+                _ if asked == Asked::Connect => Framing::None,
+                (true, ..) | (_, Some(false), _) => Framing::Unknown,
+                (_, Some(true), _) => Framing::Body(Body::Chunked(Chunked::START)),
+                (_, None, Some(length)) if length > 0 => Framing::Body(Body::Length(length)),
+                (_, None, _) => Framing::None,
+            };
+            return (framing, false);
+        }
+        let code = status_code(message);
+        if message.kind == MessageKind::Interim {
+            return (Framing::None, false);
+        }
+        let asked = self.asked.pop();
+        if asked.is_none() {
+            self.make_up_request(context, sink);
+        }
+        let fields = &self.lane(context).fields;
+        let tunnel = code == 101 || (asked == Some(Asked::Connect) && (200..300).contains(&code));
+        let framing = match (fields.bad, fields.chunked, fields.content_length) {
+            _ if tunnel || asked == Some(Asked::Head) || code == 204 || code == 304 => Framing::None,
+            (true, ..) => Framing::Unknown,
+            (_, Some(true), _) => Framing::Body(Body::Chunked(Chunked::START)),
+            (_, Some(false), _) => Framing::Body(Body::UntilClose),
+            (_, None, Some(0)) => Framing::None,
+            (_, None, Some(length)) => Framing::Body(Body::Length(length)),
+            (_, None, None) => Framing::Body(Body::UntilClose),
+        };
+        self.tunnel = tunnel;
+        message.upgrade = tunnel;
+        (framing, asked.is_none())
+    }
+
+    /// An answer came, no request is known, and some may have gone by unread: it was one of them.
+    fn make_up_request(&mut self, context: Context, sink: &mut dyn Sink) {
+        if let Some(start) = self.requests_unread {
+            let direction = context.direction.reverse();
+            let mut message = Message::new(MessageKind::Request, Part::Whole, Protocol::Http1, direction, start);
+            message.cut = true;
+            sink.message(message);
+        }
+    }
+
+    fn body(&mut self, context: Context, mut body: Body, input: &[u8], sink: &mut dyn Sink) -> Step {
+        let reach = body.bytes(input);
+        let lane = self.lane(context);
+        lane.phase = Phase::Body(body);
+        match reach {
+            Reach::Further => {
+                lane.count(input.len() as u64);
+                consumed(input.len())
+            }
+            Reach::Ends(len) => {
+                lane.count(len as u64);
+                lane.last = context.at;
+                lane.finish(context.direction, sink);
+                lane.restart();
+                consumed(len)
+            }
+            Reach::Broken(kind) => Step::Malformed(Malformed { field: "chunk-size", kind }),
+        }
+    }
+
+    fn gap(&mut self, context: Context, gap: NonZeroU64, sink: &mut dyn Sink) -> Step {
+        let lane = self.lane(context);
+        let body = match &mut lane.phase {
+            Phase::Body(body) => Some(body.gap(gap.get())),
+            _ => None,
+        };
+        match body {
+            Some(Some((walked, over))) => {
+                lane.cut();
+                lane.count(walked);
+                if over {
+                    lane.last = context.at;
+                    lane.finish(context.direction, sink);
+                    lane.restart();
+                }
+                NonZeroU64::new(walked).map_or(Step::Lost, Step::Consumed)
+            }
+            Some(None) | None => {
+                self.lost(context, sink);
+                let lane = self.lane(context);
+                lane.last = context.at;
+                lane.count(gap.get());
+                Step::Consumed(gap)
+            }
+        }
+    }
+
+    /// The framing is lost. What is known of the message goes out; its end is due at a turn.
+    fn lost(&mut self, context: Context, sink: &mut dyn Sink) {
+        self.unread(context);
+        let lane = self.lane(context);
+        lane.cut();
+        let Some(mut message) = lane.draft.take() else {
+            lane.phase = Phase::Unframed;
+            return;
+        };
+        message.cut = true;
+        message.end = message.end.max(lane.last);
+        // The question's place in the queue is taken, or freed, as if the head had been read.
+        let (_, orphan) = self.framing(context, &mut message, sink);
+        let open = Open { kind: message.kind, start: message.start, bytes: message.bytes, cut: true, orphan };
+        let lane = self.lane(context);
+        if message.kind == MessageKind::Interim {
+            message.part = Part::Whole;
+            sink.message(message);
+            lane.phase = Phase::Unframed;
+        } else {
+            lane.head_out(message, open, Phase::Unframed, sink);
+        }
+    }
+
+    /// From here on messages of this direction may go by unread.
+    fn unread(&mut self, context: Context) {
+        let since = if context.is_request() { &mut self.requests_unread } else { &mut self.responses_unread };
+        since.get_or_insert(context.start);
+    }
+}
+
+impl Lane {
+    /// One header line without its LF; false at the end of the head.
+    fn field(&mut self, line: &[u8]) -> bool {
+        if self.partial.is_empty() {
+            return self.fields.line(line, true);
+        }
+        self.partial.push(line);
+        let more = self.fields.line(self.partial.line(), self.partial.whole());
+        self.partial.clear();
+        more
+    }
+
+    fn draft_bytes(&mut self, n: usize) {
+        if let Some(draft) = &mut self.draft {
+            draft.bytes = draft.bytes.saturating_add(n as u64);
+        }
+    }
+
+    fn count(&mut self, n: u64) {
+        if let Some(open) = &mut self.open {
+            open.bytes = open.bytes.saturating_add(n);
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.cut = true;
+        }
+    }
+
+    fn head_out(&mut self, mut message: Message, open: Open, phase: Phase, sink: &mut dyn Sink) {
+        message.part = Part::Head;
+        self.open = Some(open);
+        self.phase = phase;
+        self.last = message.end;
+        sink.message(message);
+    }
+
+    /// Sends the end that is due, if one is.
+    fn finish(&mut self, direction: Direction, sink: &mut dyn Sink) {
+        if let Some(open) = self.open.take() {
+            let mut message = Message::new(open.kind, Part::End, Protocol::Http1, direction, open.start);
+            message.end = self.last.max(open.start);
+            message.bytes = open.bytes;
+            message.cut = open.cut;
+            sink.message(message);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.phase = Phase::Start;
+        self.partial.clear();
+        self.resync = false;
+    }
+}
+
+/// The message that a start line begins, how many bytes were read, and whether the line was whole. `None`: more bytes decide.
+fn read_start_line(request: bool, context: Context, input: &[u8]) -> Result<Option<(Message, usize, bool)>, Malformed> {
+    let end = memchr::memchr(b'\n', input);
+    let whole = end.and_then(|end| input.get(..end)).map(line::trim_cr);
+    let len = end.map_or(input.len(), |end| end + 1);
+    let kind = if request { MessageKind::Request } else { MessageKind::Response };
+    let mut message = Message::new(kind, Part::Head, Protocol::Http1, context.direction, context.start);
+    match (request, whole) {
+        (true, Some(text)) => {
+            let text = line::request(text)?;
+            message.method = Token::from_wire(text.method);
+            message.target = Text::from_wire(text.target);
+        }
+        (true, None) => {
+            // Too long to wait for: the method and the beginning of the target are all that would be kept anyway.
+            let Some((method, target)) = line::method(input)? else { return Ok(None) };
+            if input.len() < MAX_START_LINE {
+                return Ok(None);
+            }
+            message.method = Token::from_wire(method);
+            message.target = Text::from_wire(target.trim_ascii_start());
+        }
+        (false, whole) => {
+            let text = match whole {
+                Some(text) => text,
+                None if input.len() < 16 => return early_status(input),
+                // The reason phrase has no bound and no meaning.
+                None => input,
+            };
+            let text = line::status(text)?;
+            message.code = Token::from_wire(text.digits);
+            message.status = if text.code < 400 { Status::Ok } else { Status::Error };
+            if text.code < 200 && text.code != 101 {
+                message.kind = MessageKind::Interim;
+            }
+        }
+    }
+    Ok(Some((message, len, whole.is_some())))
+}
+
+/// Refuses what cannot become a status line without waiting for a line end that may never come.
+fn early_status(input: &[u8]) -> Result<Option<(Message, usize, bool)>, Malformed> {
+    let agree = input.iter().zip(probe::VERSION).all(|(have, want)| have == want);
+    if agree { Ok(None) } else { Err(Malformed { field: "HTTP-version", kind: "is not HTTP/1.x" }) }
+}
+
+fn status_code(message: &Message) -> u16 {
+    message.code.as_str().parse().unwrap_or(0)
+}

@@ -1,5 +1,14 @@
 //! A cursor over bytes from strangers: every step checked, nothing indexed.
 
+use super::Step;
+use std::num::NonZeroU64;
+
+/// [`Step::Consumed`] of `n` bytes of a slice; a parser that consumed none has lost its way.
+#[must_use]
+pub fn consumed(n: usize) -> Step {
+    NonZeroU64::new(n as u64).map_or(Step::Lost, Step::Consumed)
+}
+
 /// Reads forward over a slice. `None` means: not enough bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor<'a> {

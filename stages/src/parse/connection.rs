@@ -1,0 +1,488 @@
+//! One connection in parse: what is unfinished in each direction, and the way of one segment through its parser.
+
+use super::buffers::Buffers;
+use super::state::{Collect, State};
+use super::{Counts, Reject};
+use crate::flow::conn::{ConnInfo, ConnKey, Direction};
+use crate::flow::message::MessageBatch;
+use crate::flow::segment::Segment;
+use crate::limits;
+use crate::protocols::{Budget, Context, Input, Protocol, Step};
+use crate::stage::Ledger;
+use crate::time::Nanos;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+/// Turns in a row that are malformed, without a message between them, after which a connection is given up.
+const MAX_MALFORMED_TURNS: u8 = 8;
+/// Turns in a row that the budget cut, after which it is raised.
+const PATIENCE: u8 = 2;
+
+/// What a connection may use of the stage.
+pub(super) struct Work<'a> {
+    pub(super) conn: ConnKey,
+    pub(super) at: Nanos,
+    pub(super) buffers: &'a mut Buffers,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) counts: &'a mut Counts,
+    pub(super) out: &'a mut MessageBatch,
+}
+
+/// A connection.
+pub(super) struct Connection {
+    pub(super) generation: u32,
+    info: Arc<ConnInfo>,
+    wire: State,
+    lanes: [Lane; 2],
+    /// Why nothing more of it is parsed.
+    over: Option<Reject>,
+    malformed_turns: u8,
+    /// The budget of request turns, as a power of two, and how many in a row it cut.
+    class: u8,
+    cut_turns: u8,
+    last_cut: Option<u32>,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Lane {
+    /// Unfinished bytes.
+    carry: Vec<u8>,
+    /// Length of `carry` that the parser asked for.
+    wanted: usize,
+    /// When the first byte of `carry` moved.
+    start: Nanos,
+    /// Skipped until the next turn begins.
+    lost: bool,
+    ended: bool,
+    held: Held,
+}
+
+/// What waits for the protocol to be known: the bytes are in the lane's `carry`.
+#[derive(Default)]
+struct Held {
+    segments: u64,
+    turn: u32,
+    turn_start: bool,
+    last: Nanos,
+    gap: u64,
+    end: bool,
+}
+
+/// Why the way of a segment ended early.
+type Stopped = Reject;
+
+impl Connection {
+    pub(super) fn new(generation: u32, info: Arc<ConnInfo>) -> Self {
+        Self {
+            generation,
+            info,
+            wire: State::Unknown,
+            lanes: [Lane::default(), Lane::default()],
+            over: None,
+            malformed_turns: 0,
+            class: 0,
+            cut_turns: 0,
+            last_cut: None,
+        }
+    }
+
+    /// New news of the same connection.
+    pub(super) fn learn(&mut self, info: Arc<ConnInfo>) {
+        self.info = info;
+    }
+
+    /// One segment. Its place in the ledger is kept here, but for `taken`.
+    pub(super) fn segment(&mut self, segment: &Segment, memory: &[u8], work: &mut Work<'_>) {
+        if self.over.is_none() {
+            match segment.protocol {
+                Protocol::Unknown if self.wire.protocol() == Protocol::Unknown => {
+                    self.hold(segment, memory, work);
+                    return;
+                }
+                Protocol::Foreign => self.stop(Reject::Foreign, work),
+                protocol if protocol != Protocol::Unknown && protocol != self.wire.protocol() => {
+                    self.begin(protocol, work);
+                }
+                _ => {}
+            }
+        }
+        match self.feed(segment, memory, work) {
+            Ok(()) => work.ledger.passed += 1,
+            Err(why) => work.ledger.reject(why, 1),
+        }
+    }
+
+    /// Turns of this connection went by unread: what the parser knew is void, on both sides.
+    pub(super) fn missed(&mut self, work: &mut Work<'_>) {
+        self.end_both(work);
+        self.wire = State::of(self.wire.protocol());
+        for direction in [Direction::Ingress, Direction::Egress] {
+            self.let_go(direction, work);
+            self.lane(direction).lost = true;
+        }
+    }
+
+    /// The connection is over, or redtap is: everything held goes.
+    pub(super) fn close(&mut self, work: &mut Work<'_>) {
+        self.end_both(work);
+        for direction in [Direction::Ingress, Direction::Egress] {
+            self.let_go(direction, work);
+        }
+    }
+
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        let [ingress, egress] = &mut self.lanes;
+        match direction {
+            Direction::Ingress => ingress,
+            Direction::Egress => egress,
+        }
+    }
+
+    fn context(&self, direction: Direction, start: Nanos, at: Nanos) -> Context {
+        Context { direction, role: self.info.role, transport: self.info.transport, start, at }
+    }
+
+    /// The protocol is known: what waited for it is read, turn by turn.
+    fn begin(&mut self, protocol: Protocol, work: &mut Work<'_>) {
+        self.wire = State::of(protocol);
+        self.class = protocol.budget().map_or(0, |budget| budget.requests);
+        let [ingress, egress] = &self.lanes;
+        let order = if egress.held.segments > 0 && egress.held.turn < ingress.held.turn {
+            [Direction::Egress, Direction::Ingress]
+        } else {
+            [Direction::Ingress, Direction::Egress]
+        };
+        let now = work.at;
+        for direction in order {
+            let lane = self.lane(direction);
+            let held = std::mem::take(&mut lane.held);
+            if held.segments == 0 {
+                continue;
+            }
+            let mut bytes = std::mem::take(&mut lane.carry);
+            work.ledger.held -= held.segments;
+            work.at = lane.start;
+            if held.turn_start {
+                self.turn(direction, work);
+            }
+            work.at = held.last;
+            let fed = self.bytes(direction, &bytes, work);
+            let fed = fed.and_then(|()| self.gap(direction, held.gap, work));
+            if held.end {
+                self.end(direction, work);
+            }
+            work.buffers.release(&mut bytes);
+            match fed {
+                Ok(()) => work.ledger.passed += held.segments,
+                Err(why) => work.ledger.reject(why, held.segments),
+            }
+        }
+        work.at = now;
+    }
+
+    /// The protocol is not known yet: keeps the last turn of each direction, up to the bound; bytes beyond become a gap.
+    fn hold(&mut self, segment: &Segment, memory: &[u8], work: &mut Work<'_>) {
+        if segment.turn_start || self.info.transport.is_datagram() {
+            self.let_go(segment.direction, work);
+            self.lane(segment.direction).lost = false;
+        }
+        let lane = self.lane(segment.direction);
+        if lane.lost {
+            work.ledger.reject(Reject::OutOfStep, 1);
+            return;
+        }
+        let bytes = segment.captured.of(memory);
+        if lane.held.segments == 0 {
+            lane.start = work.at;
+            lane.held.turn = segment.turn;
+            lane.held.turn_start = segment.turn_start;
+        }
+        let mut kept = 0;
+        if lane.held.gap == 0 && !bytes.is_empty() {
+            kept = work.buffers.append(&mut lane.carry, bytes).unwrap_or(0);
+            if kept < bytes.len() {
+                work.counts.buffer_full += 1;
+            }
+        }
+        lane.held.segments += 1;
+        lane.held.last = work.at;
+        lane.held.gap = lane.held.gap.saturating_add(gap_of(segment, kept));
+        lane.held.end |= segment.end;
+        work.ledger.held += 1;
+    }
+
+    fn feed(&mut self, segment: &Segment, memory: &[u8], work: &mut Work<'_>) -> Result<(), Stopped> {
+        if let Some(why) = self.over {
+            return Err(why);
+        }
+        let direction = segment.direction;
+        if segment.turn_start {
+            self.turn(direction, work);
+        }
+        let datagram = self.info.transport.is_datagram();
+        let lane = self.lane(direction);
+        lane.lost &= !datagram;
+        let mut fed = Err(Reject::OutOfStep);
+        if !lane.lost {
+            let bytes = segment.captured.of(memory);
+            fed = self.bytes(direction, bytes, work);
+            let gap = gap_of(segment, bytes.len());
+            fed = fed.and_then(|()| self.gap(direction, gap, work));
+            if gap > 0 {
+                self.adapt(segment, work);
+            }
+            if datagram && !self.lane(direction).carry.is_empty() {
+                self.lose(direction, work);
+                fed = Err(Reject::OutOfStep);
+            }
+        }
+        if segment.end {
+            self.end(direction, work);
+            // The end itself has been passed on, whatever became of bytes before it.
+            if gap_of(segment, 0) == 0 {
+                return Ok(());
+            }
+        }
+        fed
+    }
+
+    fn turn(&mut self, direction: Direction, work: &mut Work<'_>) {
+        self.lane(direction).lost = false;
+        let context = self.context(direction, work.at, work.at);
+        self.wire.turn(context, &mut collect(work.out, work.conn, work.at));
+    }
+
+    /// Bytes behind what is carried.
+    fn bytes(&mut self, direction: Direction, mut bytes: &[u8], work: &mut Work<'_>) -> Result<(), Stopped> {
+        while !bytes.is_empty() && !self.lane(direction).carry.is_empty() {
+            bytes = self.behind_carry(direction, bytes, work)?;
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let at = work.at;
+        let (used, wanted) = self.drive(direction, bytes, 0, at, work)?;
+        let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) else {
+            return Ok(());
+        };
+        let lane = self.lane(direction);
+        lane.start = at;
+        lane.wanted = wanted;
+        match work.buffers.append(&mut lane.carry, rest) {
+            Some(n) if n == rest.len() => Ok(()),
+            _ => Err(self.full(direction, work)),
+        }
+    }
+
+    /// Puts bytes behind the carried ones and parses them together. Returns the bytes that are still to be parsed.
+    fn behind_carry<'a>(
+        &mut self,
+        direction: Direction,
+        bytes: &'a [u8],
+        work: &mut Work<'_>,
+    ) -> Result<&'a [u8], Stopped> {
+        let lane = self.lane(direction);
+        let old = lane.carry.len();
+        let taken = match work.buffers.append(&mut lane.carry, bytes) {
+            Some(taken) if taken > 0 => taken,
+            _ => return Err(self.full(direction, work)),
+        };
+        let behind = bytes.get(taken..).unwrap_or(&[]);
+        if lane.carry.len() < lane.wanted {
+            return Ok(behind);
+        }
+        let start = lane.start;
+        let mut carry = std::mem::take(&mut lane.carry);
+        let driven = self.drive(direction, &carry, old, start, work);
+        let lane = self.lane(direction);
+        match driven {
+            Ok((used, wanted)) if used < old => {
+                carry.drain(..used);
+                lane.wanted = wanted;
+                lane.carry = carry;
+                Ok(behind)
+            }
+            Ok((used, _)) => {
+                work.buffers.release(&mut carry);
+                Ok(bytes.get(used - old..).unwrap_or(&[]))
+            }
+            Err(why) => {
+                work.buffers.release(&mut carry);
+                Err(why)
+            }
+        }
+    }
+
+    /// Parses as far as it goes. The first `old` bytes began to move at `start`, the others now. Returns how many bytes are
+    /// done with, and how long what is left must get.
+    fn drive(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        old: usize,
+        start: Nanos,
+        work: &mut Work<'_>,
+    ) -> Result<(usize, usize), Stopped> {
+        let mut used = 0_usize;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let context = self.context(direction, if used < old { start } else { work.at }, work.at);
+            let before = work.out.items.len();
+            let step = self.wire.parse(context, Input::Bytes(rest), &mut collect(work.out, work.conn, work.at));
+            if work.out.items.len() > before {
+                self.malformed_turns = 0;
+            }
+            match step {
+                Step::Consumed(n) => {
+                    let n = usize::try_from(n.get()).unwrap_or(usize::MAX).min(rest.len());
+                    used += n;
+                }
+                Step::NeedMore(n) => {
+                    let wanted = rest.len().saturating_add(usize::try_from(n.get()).unwrap_or(usize::MAX));
+                    if wanted > limits::PARSE_BUFFER {
+                        return Err(self.full(direction, work));
+                    }
+                    return Ok((used, wanted));
+                }
+                other => return Err(self.refuse(direction, other, work)),
+            }
+        }
+        Ok((used, 0))
+    }
+
+    /// Bytes that moved unseen, behind everything carried.
+    fn gap(&mut self, direction: Direction, gap: u64, work: &mut Work<'_>) -> Result<(), Stopped> {
+        let Some(mut left) = NonZeroU64::new(gap) else { return Ok(()) };
+        if !self.lane(direction).carry.is_empty() {
+            work.counts.lost += 1;
+            self.lose(direction, work);
+            return Ok(());
+        }
+        loop {
+            let context = self.context(direction, work.at, work.at);
+            match self.wire.parse(context, Input::Gap(left), &mut collect(work.out, work.conn, work.at)) {
+                Step::Consumed(n) => match left.get().checked_sub(n.get()).and_then(NonZeroU64::new) {
+                    Some(rest) => left = rest,
+                    None => return Ok(()),
+                },
+                Step::HandOver => return Err(self.refuse(direction, Step::HandOver, work)),
+                // Whatever else it says of bytes that nobody saw: they are nobody's fault.
+                Step::NeedMore(_) | Step::Lost | Step::Malformed(_) => {
+                    work.counts.lost += 1;
+                    self.lose(direction, work);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, direction: Direction, step: Step, work: &mut Work<'_>) -> Stopped {
+        match step {
+            Step::HandOver => {
+                self.stop(Reject::HandedOver, work);
+                work.out.verdicts.push(Budget::mute(self.info.id));
+                Reject::HandedOver
+            }
+            Step::Malformed(_) => {
+                self.lose(direction, work);
+                self.malformed_turns = self.malformed_turns.saturating_add(1);
+                if self.malformed_turns >= MAX_MALFORMED_TURNS {
+                    self.stop(Reject::GivenUp, work);
+                    work.out.verdicts.push(Budget::mute(self.info.id));
+                }
+                Reject::Malformed
+            }
+            Step::Consumed(_) | Step::NeedMore(_) | Step::Lost => {
+                work.counts.lost += 1;
+                self.lose(direction, work);
+                Reject::OutOfStep
+            }
+        }
+    }
+
+    fn full(&mut self, direction: Direction, work: &mut Work<'_>) -> Stopped {
+        work.counts.buffer_full += 1;
+        self.lose(direction, work);
+        Reject::BufferFull
+    }
+
+    /// The framing of a direction is lost up to its next turn.
+    fn lose(&mut self, direction: Direction, work: &mut Work<'_>) {
+        let context = self.context(direction, work.at, work.at);
+        self.wire.lost(context, &mut collect(work.out, work.conn, work.at));
+        let lane = self.lane(direction);
+        lane.lost = true;
+        lane.wanted = 0;
+        work.buffers.release(&mut lane.carry);
+    }
+
+    fn end(&mut self, direction: Direction, work: &mut Work<'_>) {
+        let lane = self.lane(direction);
+        if std::mem::replace(&mut lane.ended, true) {
+            return;
+        }
+        if !lane.carry.is_empty() {
+            self.lose(direction, work);
+        }
+        let context = self.context(direction, work.at, work.at);
+        self.wire.end(context, &mut collect(work.out, work.conn, work.at));
+    }
+
+    /// Ends both directions in the parser; more bytes may come where only turns were missed.
+    fn end_both(&mut self, work: &mut Work<'_>) {
+        if self.over.is_some() || self.wire.protocol() == Protocol::Unknown {
+            return;
+        }
+        let request = self.info.role.request_direction().unwrap_or(Direction::Ingress);
+        for direction in [request, request.reverse()] {
+            let ended = self.lane(direction).ended;
+            self.end(direction, work);
+            self.lane(direction).ended = ended;
+        }
+    }
+
+    /// Nothing more of this connection is parsed.
+    fn stop(&mut self, why: Reject, work: &mut Work<'_>) {
+        self.over = Some(why);
+        for direction in [Direction::Ingress, Direction::Egress] {
+            self.let_go(direction, work);
+        }
+    }
+
+    /// Drops what a direction keeps; what waited for a protocol is counted.
+    fn let_go(&mut self, direction: Direction, work: &mut Work<'_>) {
+        let lane = self.lane(direction);
+        let held = std::mem::take(&mut lane.held);
+        work.ledger.held -= held.segments;
+        work.ledger.reject(Reject::Unidentified, held.segments);
+        lane.wanted = 0;
+        work.buffers.release(&mut lane.carry);
+    }
+
+    /// Redis pipelines: asks for more of a turn when turns of requests keep being cut.
+    fn adapt(&mut self, segment: &Segment, work: &mut Work<'_>) {
+        let requests = self.info.role.request_direction() == Some(segment.direction);
+        if !requests || self.wire.protocol() != Protocol::Redis || self.last_cut == Some(segment.turn) {
+            return;
+        }
+        self.last_cut = Some(segment.turn);
+        self.cut_turns = self.cut_turns.saturating_add(1);
+        let Some(budget) = Protocol::Redis.budget() else { return };
+        if self.cut_turns >= PATIENCE && self.class < Budget::MAX {
+            self.class += 1;
+            self.cut_turns = 0;
+            work.counts.raised += 1;
+            let budget = Budget { requests: self.class, ..budget };
+            work.out.verdicts.push(budget.verdict(self.info.id, self.info.role));
+        }
+    }
+}
+
+/// Bytes of the segment of which no more than `kept` captured ones can be read.
+fn gap_of(segment: &Segment, kept: usize) -> u64 {
+    u64::from(segment.captured.len).saturating_sub(kept as u64).saturating_add(segment.gap)
+}
+
+fn collect(out: &mut MessageBatch, conn: ConnKey, at: Nanos) -> Collect<'_> {
+    Collect { items: &mut out.items, conn, at }
+}

@@ -1,0 +1,189 @@
+//! Header fields, as far as they say how long the message is (RFC 9112, sections 5 and 6).
+//!
+//! Lines may come in pieces: the unfinished one is kept here, cut at a bound, so that a head never has to be buffered.
+//! Absent: every field but Content-Length and Transfer-Encoding. What to do on `Connection`, `Upgrade` and `Expect` is told
+//! by what then happens: the end of the stream, a 101, a 100.
+
+use super::line::trim_cr;
+
+/// Bytes kept of an unfinished header line; enough for every line that matters.
+pub(super) const MAX_PARTIAL: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Field {
+    #[default]
+    Other,
+    ContentLength,
+    TransferEncoding,
+}
+
+/// What the fields read so far say.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// RFC 9112, section 6.3: no two different lengths.
+    pub(super) content_length: Option<u64>,
+    /// A Transfer-Encoding was there; true if `chunked` was its last coding.
+    pub(super) chunked: Option<bool>,
+    /// A length that is none, or two that differ.
+    pub(super) bad: bool,
+    /// For obsolete line folding (section 5.2).
+    last: Field,
+}
+
+/// A line that is not whole yet.
+#[derive(Debug)]
+pub(super) struct Partial {
+    bytes: [u8; MAX_PARTIAL],
+    len: usize,
+    total: usize,
+}
+
+impl Default for Partial {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_PARTIAL], len: 0, total: 0 }
+    }
+}
+
+impl Partial {
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        self.total = 0;
+    }
+
+    /// Appends; what does not fit is dropped, which [`Partial::whole`] then tells.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.total = self.total.saturating_add(bytes.len());
+        for (to, from) in self.bytes.iter_mut().skip(self.len).zip(bytes) {
+            *to = *from;
+        }
+        self.len = self.total.min(MAX_PARTIAL);
+    }
+
+    /// What was kept.
+    pub(super) fn line(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    pub(super) fn whole(&self) -> bool {
+        self.total == self.len
+    }
+}
+
+impl Fields {
+    /// One line without its LF. False: it was the empty line that ends the head.
+    pub(super) fn line(&mut self, line: &[u8], whole: bool) -> bool {
+        let line = trim_cr(line);
+        let Some(first) = line.first() else { return false };
+        if matches!(first, b' ' | b'\t') {
+            // obs-fold: the value goes on.
+            self.value(self.last, line, whole);
+            return true;
+        }
+        let Some(colon) = memchr::memchr(b':', line) else {
+            // No field line; servers ignore it or refuse the whole request, which their answer then says.
+            self.last = Field::Other;
+            return true;
+        };
+        let (name, value) = line.split_at_checked(colon).unwrap_or((line, &[]));
+        // Whitespace before the colon is forbidden in requests and to be removed from responses (section 5.1).
+        let name = name.trim_ascii_end();
+        self.last = match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => Field::ContentLength,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => Field::TransferEncoding,
+            _ => Field::Other,
+        };
+        self.value(self.last, value.get(1..).unwrap_or(&[]), whole);
+        true
+    }
+
+    fn value(&mut self, field: Field, value: &[u8], whole: bool) {
+        match field {
+            Field::Other => {}
+            Field::ContentLength | Field::TransferEncoding if !whole => self.bad = true,
+            Field::ContentLength => self.content_length(value),
+            Field::TransferEncoding => self.transfer_encoding(value),
+        }
+    }
+
+    /// Section 6.3, rule 5: the same length several times, as fields or as a list, counts once.
+    fn content_length(&mut self, value: &[u8]) {
+        for element in value.split(|&byte| byte == b',') {
+            let element = element.trim_ascii();
+            if element.is_empty() {
+                continue;
+            }
+            match (decimal(element), self.content_length) {
+                (Some(length), None) => self.content_length = Some(length),
+                (Some(length), Some(known)) if length == known => {}
+                _ => self.bad = true,
+            }
+        }
+    }
+
+    /// Section 6.1: only the last coding tells the framing.
+    fn transfer_encoding(&mut self, value: &[u8]) {
+        let last = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).rfind(|coding| !coding.is_empty());
+        if let Some(coding) = last {
+            self.chunked = Some(coding.eq_ignore_ascii_case(b"chunked"));
+        }
+    }
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |value, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit.wrapping_sub(b'0')))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        for line in lines {
+            assert!(fields.line(line.as_bytes(), true), "{line:?} is not the end");
+        }
+        fields
+    }
+
+    #[test]
+    fn takes_equal_lengths_and_refuses_different_ones() {
+        let fields = read(&["Content-Length: 5, 5", "CONTENT-LENGTH:5\r"]);
+        assert_eq!((fields.content_length, fields.bad), (Some(5), false));
+        assert!(read(&["Content-Length: 5", "Content-Length: 6"]).bad);
+        assert!(read(&["Content-Length: 5x"]).bad);
+        assert!(read(&["Content-Length: -1"]).bad);
+        assert!(read(&["Content-Length: 18446744073709551616"]).bad, "one more than fits");
+    }
+
+    #[test]
+    fn only_the_last_coding_frames() {
+        assert_eq!(read(&["Transfer-Encoding: gzip, chunked"]).chunked, Some(true));
+        assert_eq!(read(&["Transfer-Encoding: chunked", "transfer-encoding: gzip"]).chunked, Some(false));
+        assert_eq!(read(&["Transfer-Encoding:", "\tchunked"]).chunked, Some(true), "folded");
+        assert_eq!(read(&["X-Transfer-Encoding: chunked"]).chunked, None);
+    }
+
+    #[test]
+    fn does_not_take_a_cut_line_for_a_length() {
+        let mut partial = Partial::default();
+        partial.push(b"Content-Length:");
+        partial.push(&[b' '; MAX_PARTIAL]);
+        partial.push(b"12");
+        let mut fields = Fields::default();
+        assert!(fields.line(partial.line(), partial.whole()));
+        assert!(fields.bad && fields.content_length.is_none());
+    }
+
+    #[test]
+    fn knows_the_end_of_the_head() {
+        assert!(!Fields::default().line(b"\r", true));
+        assert!(!Fields::default().line(b"", true));
+    }
+}
