@@ -70,7 +70,7 @@ mod tests {
         let gain = histogram.take().unwrap();
         assert_eq!(gain.buckets[..3], [1, 2, 0]);
         assert_eq!(gain.buckets[13..], [1, 1]);
-        assert_eq!((gain.count, gain.sum), (5, 20_025_000_002));
+        assert_eq!((gain.count, gain.sum), (5, 20_020_000_002));
         assert!(histogram.take().is_none());
     }
 
