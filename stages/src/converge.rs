@@ -1,1 +1,296 @@
-//! Stage `converge`.
+//! Stage `converge`: gives every exchange names of low cardinality, under which it may be counted.
+//!
+//! HTTP: the endpoint is the route: a pattern of the user's if one matches, else a template made of the path
+//! ([`routes`]); query, fragment and path parameters are dropped. Redis: the command, never a key. DNS: nothing, or by
+//! configuration the last labels of the name. Methods and codes come out of tables ([`names`]).
+//!
+//! Routes are learned for each service apart. A service is, before identities are known, a cgroup, a thread name, a side
+//! and the port of the answering end. Each has a budget of endpoints; past it the endpoint is `_overflow`, and
+//! [`Converge::overflowed`] counts the exchanges. Patterns of the user's are outside of the budget.
+//!
+//! Absent: identities, any text of a query, a key or a body; time except for forgetting idle services.
+
+mod cache;
+mod names;
+mod routes;
+mod rules;
+mod segment;
+
+pub use rules::{ConvergeRules, HTTP_METHODS, MAX_RULES, Pattern, PatternError};
+
+use crate::flow::conn::Role;
+use crate::flow::converged::Converged;
+use crate::flow::exchange::Exchange;
+use crate::limits;
+use crate::protocols::Protocol;
+use crate::stage::{Ledger, Stage};
+use crate::symbol::{Interner, Symbol};
+use crate::time::Nanos;
+use cache::Cache;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+use names::Names;
+use routes::{Routes, Shared};
+
+/// A service without an exchange for this long is forgotten.
+const SERVICE_IDLE: Nanos = Nanos::from_secs(3_600);
+/// How often idle services are looked for.
+const SWEEP_INTERVAL: Nanos = Nanos::from_secs(60);
+
+crate::reasons! {
+    /// Why an exchange does not go on.
+    pub enum ConvergeReject {
+        /// Nothing is known of its protocol.
+        Protocol => "protocol",
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ServiceKey {
+    cgroup_id: u64,
+    comm: [u8; 16],
+    side: Role,
+    port: u16,
+}
+
+#[derive(Debug)]
+struct Service {
+    routes: Routes,
+    /// DNS suffixes used as endpoints.
+    suffixes: HashSet<Box<str>, RandomState>,
+    era: u64,
+    last: Nanos,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct Converge {
+    patterns: Vec<(Pattern, Symbol)>,
+    dns_labels: usize,
+    names: Names,
+    symbols: Interner,
+    services: HashMap<ServiceKey, Service, RandomState>,
+    /// What is shared by the services for which there was no room.
+    crowd: Service,
+    cache: Cache,
+    shared: Shared,
+    eras: u64,
+    overflowed: u64,
+    swept_at: Nanos,
+    ledger: Ledger,
+}
+
+impl Converge {
+    /// A stage that has learned nothing yet.
+    #[must_use]
+    pub fn new(mut rules: ConvergeRules) -> Self {
+        rules.patterns.truncate(MAX_RULES);
+        rules.methods.truncate(MAX_RULES);
+        let mut symbols = Interner::default();
+        let patterns = rules.patterns.into_iter().map(|pattern| {
+            let symbol = symbols.intern(pattern.as_str());
+            (pattern, symbol)
+        });
+        let patterns = patterns.collect();
+        let mut shared = Shared::new(rules.learned, rules.endpoints);
+        Self {
+            patterns,
+            dns_labels: rules.dns_labels,
+            names: Names::new(&rules.methods),
+            crowd: Service::new(&mut shared, 0),
+            symbols,
+            services: HashMap::default(),
+            cache: Cache::new(),
+            shared,
+            eras: 1,
+            overflowed: 0,
+            swept_at: Nanos::ZERO,
+            ledger: Ledger::new::<ConvergeReject>(),
+        }
+    }
+
+    /// Exchanges whose endpoint is the overflow symbol because a bound was reached.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    /// Services whose routes are known apart.
+    #[must_use]
+    pub fn services(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Nodes in all route tables; at most [`limits::MAX_ROUTE_NODES_TOTAL`], and one for each service.
+    #[must_use]
+    pub fn route_nodes(&self) -> usize {
+        self.shared.nodes
+    }
+
+    fn converge(&mut self, now: Nanos, exchange: Exchange) -> Option<Converged> {
+        let method = self.names.method(exchange.protocol, &exchange.method);
+        let code = self.names.code(&exchange);
+        let endpoint = match exchange.protocol {
+            Protocol::Http1 => self.route(now, &exchange),
+            Protocol::Redis => method.clone(),
+            Protocol::Dns => self.suffix(now, &exchange),
+            Protocol::Unknown | Protocol::Foreign => return None,
+        };
+        Some(Converged { exchange, endpoint, method, code })
+    }
+
+    fn route(&mut self, now: Nanos, exchange: &Exchange) -> Symbol {
+        let Some(path) = path(exchange.target.as_str()) else { return self.names.none() };
+        if path == "*" {
+            return self.symbols.intern(path);
+        }
+        let hash = self.cache.hash(path);
+        let Self { services, crowd, shared, cache, patterns, symbols, eras, .. } = self;
+        let service = service(services, crowd, shared, eras, exchange);
+        service.last = now;
+        if let Some((endpoint, leaf)) = cache.find(hash, service.era) {
+            service.routes.hit(leaf);
+            return endpoint;
+        }
+        if let Some((_, symbol)) = patterns.iter().find(|(pattern, _)| pattern.matches(path)) {
+            cache.put(hash, service.era, usize::MAX, symbol.clone());
+            return symbol.clone();
+        }
+        let found = service.routes.find(path, shared, symbols);
+        if found.pruned {
+            service.era = next(eras);
+        }
+        let Some(endpoint) = found.endpoint else {
+            self.overflowed += 1;
+            return self.symbols.overflow();
+        };
+        cache.put(hash, service.era, found.leaf, endpoint.clone());
+        endpoint
+    }
+
+    fn suffix(&mut self, now: Nanos, exchange: &Exchange) -> Symbol {
+        let name = exchange.target.as_str().trim_end_matches('.');
+        if self.dns_labels == 0 || name.is_empty() {
+            return self.names.none();
+        }
+        let from = name.rmatch_indices('.').nth(self.dns_labels - 1).map_or(0, |(at, _)| at + 1);
+        let suffix = name.get(from..).unwrap_or(name); // the parser has written it in lower case
+        let Self { services, crowd, shared, eras, .. } = self;
+        let service = service(services, crowd, shared, eras, exchange);
+        service.last = now;
+        if !service.suffixes.contains(suffix) {
+            if service.suffixes.len() >= self.shared.budget {
+                self.overflowed += 1;
+                return self.symbols.overflow();
+            }
+            service.suffixes.insert(suffix.into());
+        }
+        self.symbols.intern(suffix)
+    }
+
+    fn sweep(&mut self, now: Nanos) {
+        self.swept_at = now;
+        let shared = &mut self.shared;
+        self.services.retain(|_, service| {
+            let keep = now.since(service.last) < SERVICE_IDLE;
+            if !keep {
+                shared.nodes -= service.routes.len();
+            }
+            keep
+        });
+        self.symbols.release_unused();
+    }
+}
+
+impl Service {
+    fn new(shared: &mut Shared, era: u64) -> Self {
+        Self { routes: Routes::new(shared), suffixes: HashSet::default(), era, last: Nanos::ZERO }
+    }
+}
+
+impl Stage for Converge {
+    type In = Vec<Exchange>;
+    type Out = Vec<Converged>;
+    const NAME: &'static str = "converge";
+
+    fn process(&mut self, now: Nanos, input: &mut Vec<Exchange>, out: &mut Vec<Converged>) {
+        for exchange in input.drain(..) {
+            self.ledger.taken += 1;
+            match self.converge(now, exchange) {
+                Some(converged) => {
+                    self.ledger.passed += 1;
+                    self.ledger.emitted += 1;
+                    out.push(converged);
+                }
+                None => self.ledger.reject(ConvergeReject::Protocol, 1),
+            }
+        }
+        debug_assert!(self.ledger.balances());
+    }
+
+    fn tick(&mut self, now: Nanos, _out: &mut Vec<Converged>) {
+        if now.since(self.swept_at) >= SWEEP_INTERVAL {
+            self.sweep(now);
+        }
+    }
+
+    fn drain(&mut self, _now: Nanos, _out: &mut Vec<Converged>) {}
+
+    fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+}
+
+/// The service of an exchange, made if need be; the crowd when there is no room.
+fn service<'a>(
+    services: &'a mut HashMap<ServiceKey, Service, RandomState>,
+    crowd: &'a mut Service,
+    shared: &mut Shared,
+    eras: &mut u64,
+    exchange: &Exchange,
+) -> &'a mut Service {
+    let conn = &exchange.conn;
+    let answering = if exchange.side == Role::Server { conn.local } else { conn.remote };
+    let key = ServiceKey {
+        cgroup_id: conn.owner.cgroup_id,
+        comm: conn.owner.comm,
+        side: exchange.side,
+        port: answering.port(),
+    };
+    if services.len() >= limits::MAX_ROUTED_SERVICES && !services.contains_key(&key) {
+        return crowd;
+    }
+    services.entry(key).or_insert_with(|| Service::new(shared, next(eras)))
+}
+
+fn next(eras: &mut u64) -> u64 {
+    *eras += 1;
+    *eras
+}
+
+/// The path of a request target (RFC 9112, section 3.2): origin form and absolute form have one, the asterisk stands for
+/// itself, the authority form of CONNECT has none.
+fn path(target: &str) -> Option<&str> {
+    let end = target.find(['?', '#']).unwrap_or(target.len());
+    let target = target.get(..end)?;
+    if target.starts_with('/') || target == "*" {
+        return Some(target);
+    }
+    let (_, rest) = target.split_once("://")?;
+    Some(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_path_out_of_every_form_of_target() {
+        assert_eq!(path("/a/b?c=/d#e"), Some("/a/b"));
+        assert_eq!(path("http://example.org/a?b"), Some("/a"));
+        assert_eq!(path("http://example.org?a=/b"), Some("/"));
+        assert_eq!(path("*"), Some("*"));
+        assert_eq!(path("example.org:443"), None);
+        assert_eq!(path(""), None);
+    }
+}

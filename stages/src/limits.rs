@@ -32,6 +32,50 @@ pub const MAX_ANSWERS: usize = 16;
 pub const MAX_SYMBOL: usize = 256;
 /// Symbols in one interner; past that, everything new is the overflow symbol.
 pub const MAX_SYMBOLS: usize = 65_536;
+/// Services for which converge learns routes apart; further ones share one route table. One idle for an hour is forgotten.
+pub const MAX_ROUTED_SERVICES: usize = 1_024;
+/// Nodes in the route table of one service; past that, what is new is the overflow endpoint.
+pub const MAX_ROUTE_NODES: usize = 4_096;
+/// Nodes in the route tables of all services of a shard.
+pub const MAX_ROUTE_NODES_TOTAL: usize = 65_536;
+/// Path segments that a route tells apart; what follows becomes `**`.
+pub const MAX_ROUTE_SEGMENTS: usize = 16;
+/// Longest path segment that keeps its name in a route, bytes; a longer one becomes `{var}`.
+pub const MAX_ROUTE_SEGMENT: usize = 64;
+/// Distinct names at one place of a route (the default; configurable up to `MAX_ROUTE_LEARNED`); past that, `{var}`.
+pub const ROUTE_LEARNED: usize = 20;
+/// The most that the above can be configured to.
+pub const MAX_ROUTE_LEARNED: usize = 256;
+/// Paths whose route is remembered, one shard.
+pub const ROUTE_CACHE: usize = 8_192;
+/// Codes (status codes, error names), one shard; past that, `_OTHER`.
+pub const MAX_CODES: usize = 512;
+/// Commands, one shard (the known ones are there from the start); past that, `_OTHER`.
+pub const MAX_COMMANDS: usize = 1_024;
+/// Exchanges that join holds back until their process or peer is known; the oldest goes on without when it is full.
+pub const MAX_JOIN_HELD: usize = 4_096;
+/// Longest time that join holds an exchange back (the default; configurable).
+pub const JOIN_HOLD: Nanos = Nanos::from_millis(250);
+/// Processes that join knows; the ones not seen for longest are forgotten.
+pub const MAX_PROCESSES: usize = 16_384;
+/// Thread names of one process that lead to a new look-up; further ones are taken for the same process.
+pub const MAX_PROCESS_COMMS: usize = 16;
+/// Identities that join numbers; further ones have the number 0.
+pub const MAX_IDENTITIES: usize = 16_384;
+/// Look-ups of processes that wait to be fetched; past that, asked again with the next exchange.
+pub const MAX_WANTED: usize = 4_096;
+/// Addresses with a name from DNS answers; the ones not used for longest are forgotten.
+pub const MAX_DNS_NAMES: usize = 16_384;
+/// Addresses with a name from other sources, listening endpoints and own addresses, each.
+pub const MAX_TOLD_NAMES: usize = 16_384;
+/// Connections and endpoints of this host for which join remembers who is at both ends, each.
+pub const MAX_PEERS: usize = 65_536;
+/// Edges of the service graph, one shard; past that, the overflow edge.
+pub const MAX_EDGES: usize = 16_384;
+/// Overflow series of single services; past that, one overflow series a metric.
+pub const MAX_OVERFLOW_SERIES: usize = 1_024;
+/// A series that gained nothing for this long leaves the table of aggregate (and is made again when it does).
+pub const SERIES_IDLE: Nanos = Nanos::from_secs(900);
 /// Series of one service (the default; configurable); past that, the overflow series.
 pub const SERIES_PER_SERVICE: usize = 500;
 /// Series in all, one shard.

@@ -22,7 +22,7 @@ struct Inner {
 pub struct Symbol(Arc<Inner>);
 
 impl Symbol {
-    /// Number of the symbol in its interner, from 0.
+    /// Number of the symbol in its interner, from 0. Not used again for another text.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.0.id
@@ -32,6 +32,18 @@ impl Symbol {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0.text
+    }
+
+    /// True for the symbol of the empty text: "none".
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.text.is_empty()
+    }
+
+    /// What no other symbol has, of any interner, as long as this one (or a clone of it) lives.
+    #[must_use]
+    pub fn key(&self) -> SymbolKey {
+        SymbolKey(Arc::as_ptr(&self.0).addr())
     }
 }
 
@@ -43,11 +55,24 @@ impl PartialEq for Symbol {
 
 impl Eq for Symbol {}
 
+/// Stands for a living [`Symbol`] in a table's key. Whoever keeps one keeps the symbol beside it: the number is given to
+/// another symbol once the last clone is gone. Interners started anew (a stage restarted) never repeat a living one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct SymbolKey(usize);
+
+impl SymbolKey {
+    /// No symbol.
+    pub const NONE: Self = Self(0);
+    /// No symbol either: what a table uses for its overflow entry.
+    pub const OVERFLOW: Self = Self(usize::MAX);
+}
+
 /// Text to symbol, bounded at [`limits::MAX_SYMBOLS`] texts of at most [`limits::MAX_SYMBOL`] bytes.
 #[derive(Debug)]
 pub struct Interner {
     by_text: HashMap<Box<str>, Symbol, RandomState>,
     capacity: usize,
+    next: u32,
     overflow: Symbol,
     overflowed: u64,
 }
@@ -63,7 +88,7 @@ impl Interner {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let overflow = Symbol(Arc::new(Inner { id: 0, text: OVERFLOW.into() }));
-        Self { by_text: HashMap::with_hasher(RandomState::default()), capacity, overflow, overflowed: 0 }
+        Self { by_text: HashMap::with_hasher(RandomState::default()), capacity, next: 1, overflow, overflowed: 0 }
     }
 
     /// The symbol of `text`, made if need be; the overflow symbol when there is no room.
@@ -76,10 +101,36 @@ impl Interner {
             self.overflowed += 1;
             return self.overflow.clone();
         }
-        let id = u32::try_from(self.by_text.len() + 1).unwrap_or(0);
-        let symbol = Symbol(Arc::new(Inner { id, text: text.into() }));
+        let symbol = Symbol(Arc::new(Inner { id: self.next, text: text.into() }));
+        self.next = self.next.wrapping_add(1).max(1);
         self.by_text.insert(text.into(), symbol.clone());
         symbol
+    }
+
+    /// The symbol of `text` if it has one. Makes none.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<Symbol> {
+        self.by_text.get(cut(text, limits::MAX_SYMBOL)).cloned()
+    }
+
+    /// Forgets the symbols that nobody else holds, if at least three quarters of the room are used: names that traffic has
+    /// left behind make room for new ones. Walks all symbols; for a stage's `tick`, not for its data path.
+    pub fn release_unused(&mut self) {
+        if self.by_text.len() >= self.capacity / 4 * 3 {
+            self.by_text.retain(|_, symbol| Arc::strong_count(&symbol.0) > 1);
+        }
+    }
+
+    /// Symbols in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_text.len()
+    }
+
+    /// True without symbols.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_text.is_empty()
     }
 
     /// The symbol for what did not fit.
@@ -117,5 +168,28 @@ mod tests {
         assert_eq!(interner.intern("c").as_str(), OVERFLOW);
         assert_eq!(interner.overflowed(), 1);
         assert_eq!(interner.intern("b").as_str(), "b", "what is known stays known");
+    }
+
+    #[test]
+    fn releases_only_what_nobody_holds_and_never_repeats_a_number() {
+        let mut interner = Interner::with_capacity(4);
+        let held = interner.intern("held");
+        let mut ids = vec![held.id(), 0];
+        for text in ["a", "b", "c"] {
+            ids.push(interner.intern(text).id());
+        }
+        interner.release_unused();
+        assert_eq!(interner.len(), 1);
+        assert_eq!(interner.intern("held").key(), held.key());
+        assert!(!ids.contains(&interner.intern("a").id()));
+    }
+
+    #[test]
+    fn symbols_of_two_interners_have_two_keys_but_are_equal_by_text() {
+        let (mut one, mut two) = (Interner::default(), Interner::default());
+        let (a, b) = (one.intern("same"), two.intern("same"));
+        assert_eq!(a.id(), b.id());
+        assert_ne!(a.key(), b.key());
+        assert_eq!(a, b);
     }
 }

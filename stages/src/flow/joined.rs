@@ -4,7 +4,7 @@ use super::converged::Converged;
 use crate::symbol::Symbol;
 
 /// What a process is a part of. Found off the data path and handed to `join` as facts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Identity {
     /// `service.name`.
     pub service: Box<str>,

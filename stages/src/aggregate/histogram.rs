@@ -1,0 +1,83 @@
+//! Bucket bounds in nanoseconds, worked out at compile time, and the histogram of one series between two emissions.
+
+use crate::flow::delta::HistogramGain;
+use crate::metric::{BOUNDS_DATABASE, BOUNDS_REQUEST, MAX_BUCKETS};
+use crate::time::Nanos;
+
+/// Upper bounds (inclusive, as Prometheus has them), nanoseconds, ascending; unused ones are `u64::MAX`, which nothing
+/// exceeds, so that the search is one loop of a fixed length without a branch.
+pub(super) type Bounds = [u64; MAX_BUCKETS];
+
+/// [`BOUNDS_REQUEST`] in nanoseconds.
+pub(super) static REQUEST: Bounds = nanoseconds(BOUNDS_REQUEST);
+/// [`BOUNDS_DATABASE`] in nanoseconds.
+pub(super) static DATABASE: Bounds = nanoseconds(BOUNDS_DATABASE);
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounds are small and positive")]
+const fn nanoseconds(seconds: &[f64]) -> Bounds {
+    let mut bounds = [u64::MAX; MAX_BUCKETS];
+    let mut at = 0;
+    while at < seconds.len() {
+        // Half a nanosecond more, so that a bound which is no exact binary fraction is not cut below itself.
+        bounds[at] = (seconds[at] * 1e9 + 0.5) as u64;
+        at += 1;
+    }
+    bounds
+}
+
+/// What a series gained since its last emission.
+#[derive(Debug, Clone)]
+pub(super) struct Histogram {
+    buckets: [u64; MAX_BUCKETS + 1],
+    sum: u128,
+    count: u64,
+}
+
+impl Histogram {
+    pub(super) const EMPTY: Self = Self { buckets: [0; MAX_BUCKETS + 1], sum: 0, count: 0 };
+
+    /// Counts one observation.
+    pub(super) fn observe(&mut self, bounds: &Bounds, value: Nanos) {
+        let at: usize = bounds.iter().map(|&bound| usize::from(value.0 > bound)).sum();
+        if let Some(bucket) = self.buckets.get_mut(at) {
+            *bucket += 1;
+        }
+        self.sum += u128::from(value.0);
+        self.count += 1;
+    }
+
+    /// Hands out the gain and starts again; `None` without one.
+    pub(super) fn take(&mut self) -> Option<Box<HistogramGain>> {
+        if self.count == 0 {
+            return None;
+        }
+        let Self { buckets, sum, count } = std::mem::replace(self, Self::EMPTY);
+        Some(Box::new(HistogramGain { buckets, sum, count }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_on_a_bound_belongs_to_its_bucket() {
+        let mut histogram = Histogram::EMPTY;
+        for value in [5_000_000, 5_000_001, 10_000_000, 10_000_000_000, 10_000_000_001] {
+            histogram.observe(&REQUEST, Nanos(value));
+        }
+        let gain = histogram.take().unwrap();
+        assert_eq!(gain.buckets[..3], [1, 2, 0]);
+        assert_eq!(gain.buckets[13..], [1, 1]);
+        assert_eq!((gain.count, gain.sum), (5, 20_020_000_002));
+        assert!(histogram.take().is_none());
+    }
+
+    #[test]
+    fn what_exceeds_the_last_database_bound_is_in_the_bucket_behind_it() {
+        let mut histogram = Histogram::EMPTY;
+        histogram.observe(&DATABASE, Nanos::from_secs(11));
+        assert_eq!(histogram.take().unwrap().buckets[BOUNDS_DATABASE.len()], 1);
+    }
+}

@@ -1,0 +1,68 @@
+//! What `join` is told from outside, and what it asks for.
+
+use crate::flow::joined::Identity;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a name of an address was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameSource {
+    /// A hosts file.
+    Hosts,
+    /// An orchestrator (Kubernetes and the like); stronger than a hosts file.
+    Orchestrator,
+}
+
+/// Something found out off the data path. Told in any order, at any time.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// What a process is.
+    Process {
+        /// Process id in the agent's pid namespace.
+        pid: u32,
+        /// When it started, clock ticks since boot (`/proc/PID/stat`, field 22); `None` where that is not known. A
+        /// second answer with another start is another process.
+        start: Option<u64>,
+        /// Its identity.
+        identity: Arc<Identity>,
+    },
+    /// A process ended, or is not there to be looked at. What it did until now keeps its name.
+    ProcessGone {
+        /// Process id.
+        pid: u32,
+    },
+    /// The name of an address.
+    Name {
+        /// The address.
+        ip: IpAddr,
+        /// Its name; empty: none any more.
+        name: Box<str>,
+        /// Says which wins.
+        source: NameSource,
+    },
+    /// A service of this host listens there.
+    Listener {
+        /// Address; unspecified for all addresses of this host.
+        ip: IpAddr,
+        /// Port.
+        port: u16,
+        /// Name of the service; empty: nobody any more.
+        service: Box<str>,
+    },
+    /// This host has that address.
+    LocalAddress {
+        /// The address.
+        ip: IpAddr,
+    },
+}
+
+/// A process that join wants to be told about ([`Fact::Process`] or [`Fact::ProcessGone`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Process id in the agent's pid namespace.
+    pub pid: u32,
+    /// Its cgroup v2 id as the kernel gave it with the event; 0 if not known.
+    pub cgroup_id: u64,
+    /// The name of the thread that was seen, NUL padded.
+    pub comm: [u8; 16],
+}
