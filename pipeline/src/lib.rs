@@ -1,1 +1,3 @@
-//! Placeholder until the crate is written.
+//! redtap: the pipeline as a library.
+
+pub mod settings;
