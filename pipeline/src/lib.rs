@@ -1,3 +1,4 @@
 //! redtap: the pipeline as a library.
 
+pub mod registry;
 pub mod settings;
