@@ -1,4 +1,5 @@
 //! redtap: the pipeline as a library.
 
+pub mod http;
 pub mod registry;
 pub mod settings;
