@@ -1,4 +1,5 @@
 //! The endpoint, over real sockets.
+#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
 use redtap::http::{Backend, HttpServer, MAX_CONNECTIONS, guard::MAX_REQUEST_BYTES};
 use redtap::registry::Format;

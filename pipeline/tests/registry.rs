@@ -1,4 +1,5 @@
 //! The registry: what several shards publish becomes one text, exactly.
+#![expect(clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use redtap::registry::{Format, Registry, RegistrySettings};
 use redtap_stages::flow::delta::{Delta, Gain, HistogramGain, Publication, Series};
