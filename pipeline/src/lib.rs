@@ -13,4 +13,7 @@
 pub mod actor;
 pub mod clock;
 pub mod edge;
+pub mod http;
+pub mod registry;
 pub mod runner;
+pub mod settings;

@@ -1,0 +1,152 @@
+//! The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status` and an index page.
+//!
+//! It runs on a thread of its own and only reads: what it shows comes from a [`Backend`]. Life cycle:
+//! [`HttpServer::start`] binds (so a port that is taken is known before anything else starts) and serves until
+//! [`HttpServer::stop`].
+//!
+//! Bounds: [`MAX_CONNECTIONS`] open connections (more wait in the kernel's backlog), [`MAX_SCRAPES`] answers of
+//! `/metrics` in flight (more get 503), [`guard::MAX_REQUEST_BYTES`] a request, time limits a connection.
+//! Absent: TLS, authentication, anything that changes state. It listens where it is told, by default on loopback only.
+
+pub mod guard;
+mod routes;
+
+use crate::registry::Format;
+use guard::{GuardCounters, Guarded};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Most open connections.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Most answers of `/metrics` that are being made or sent.
+pub const MAX_SCRAPES: usize = 4;
+/// Longest time that [`HttpServer::stop`] waits for answers in flight.
+pub const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the endpoint shows.
+pub trait Backend: Send + Sync + 'static {
+    /// Appends everything of `/metrics`, the `# EOF` of OpenMetrics included.
+    fn metrics(&self, format: Format, out: &mut String);
+    /// Watching: the probe is attached and the pipeline runs.
+    fn ready(&self) -> bool;
+    /// The object of `/api/v1/status`.
+    fn status(&self) -> serde_json::Value;
+}
+
+/// What the endpoint did.
+#[derive(Debug, Default)]
+pub struct HttpCounters {
+    /// Answers given, whatever their status.
+    pub requests: AtomicU64,
+    /// Answers with a status of 400 or more.
+    pub errors: AtomicU64,
+    /// What became of connections.
+    pub connections: GuardCounters,
+}
+
+impl HttpCounters {
+    fn answered(&self, status: u16) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if status >= 400 {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Why the endpoint does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; {remedy}", remedy = remedy(source))]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The thread or its runtime cannot be made.
+    #[error("cannot start the thread of the HTTP endpoint: {0}; free memory or raise the limit of threads")]
+    Thread(#[source] std::io::Error),
+}
+
+fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::AddrInUse => {
+            "another program has this port (another redtap?): choose one with --listen ADDR or http.listen"
+        }
+        Kind::PermissionDenied => "choose a port above 1023 with --listen ADDR or http.listen",
+        Kind::AddrNotAvailable => "no interface has this address: choose one with --listen ADDR or http.listen",
+        _ => "choose another address with --listen ADDR or http.listen",
+    }
+}
+
+/// A running endpoint.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    counters: Arc<HttpCounters>,
+    stop: tokio::sync::watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Listens on `address` and serves from a new thread.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the thread not made.
+    pub fn start(address: SocketAddr, backend: Arc<dyn Backend>) -> Result<Self, HttpError> {
+        let failed = |source| HttpError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(failed)?
+        };
+        let counters = Arc::new(HttpCounters::default());
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let router = routes::router(backend, Arc::clone(&counters));
+        let listener = Guarded::new(listener, MAX_CONNECTIONS, Arc::clone(&counters));
+        let thread = std::thread::Builder::new()
+            .name("redtap-http".to_owned())
+            .spawn(move || runtime.block_on(serve(listener, router, stopped)))
+            .map_err(HttpError::Thread)?;
+        Ok(Self { address: bound, counters, stop, thread })
+    }
+
+    /// Where it listens; with the port that the kernel chose, if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it did.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<HttpCounters> {
+        &self.counters
+    }
+
+    /// Accepts nothing more, finishes the answers in flight (at most [`STOP_WITHIN`]), ends the thread.
+    pub fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.thread.join();
+    }
+}
+
+async fn serve(listener: Guarded, router: axum::Router, stopped: tokio::sync::watch::Receiver<bool>) {
+    let asked = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
+        // An error means that the server handle is gone, which is a wish to stop as well.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let late = asked(stopped.clone());
+    let server = axum::serve(listener, router).with_graceful_shutdown(asked(stopped));
+    tokio::select! {
+        _ = std::future::IntoFuture::into_future(server) => {}
+        () = async { late.await; tokio::time::sleep(STOP_WITHIN).await } => {}
+    }
+}

@@ -1,0 +1,130 @@
+//! A snapshot as text: Prometheus 0.0.4 and OpenMetrics 1.0.
+//!
+//! Numbers are written exactly: nanoseconds as decimal seconds, counts as integers. OpenMetrics differs in the name of
+//! a counter's family, in units, `_created` samples and bucket bounds, which have a decimal point there.
+
+use super::negotiate::Format;
+use super::{Sample, Snapshot, Value};
+use redtap_stages::metric::{Entry, Kind, MAX_BUCKETS, TABLE, Unit};
+use std::fmt::Write as _;
+
+impl Snapshot {
+    /// Appends all families. The caller ends an OpenMetrics text with `# EOF`, because more may follow.
+    pub fn render(&self, format: Format, out: &mut String) {
+        out.reserve(self.families.iter().map(|family| family.len() * 2_048).sum::<usize>().min(64 << 20));
+        for (entry, family) in TABLE.iter().zip(&self.families) {
+            if !family.is_empty() {
+                self.family(entry, family, format, out);
+            }
+        }
+        let (name, kind) = match format {
+            Format::Text => ("target_info", "gauge"),
+            Format::OpenMetrics => ("target", "info"),
+        };
+        if !self.targets.is_empty() {
+            let _ = writeln!(out, "# HELP {name} Attributes of the services that are watched.\n# TYPE {name} {kind}");
+            for labels in &self.targets {
+                let _ = writeln!(out, "target_info{{{labels}}} 1");
+            }
+        }
+    }
+
+    fn family(&self, entry: &Entry, family: &[Sample], format: Format, out: &mut String) {
+        let (name, kind) = match (entry.kind, format) {
+            (Kind::Histogram(_), _) => (entry.prometheus, "histogram"),
+            (Kind::Counter, Format::Text) => (entry.prometheus, "counter"),
+            (Kind::Counter, Format::OpenMetrics) => (base(entry.prometheus), "counter"),
+        };
+        let _ = writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", entry.help);
+        if format == Format::OpenMetrics && entry.unit == Unit::Seconds {
+            let _ = writeln!(out, "# UNIT {name} seconds");
+        }
+        let bounds = bounds(entry.kind, format);
+        for sample in family {
+            match &sample.value {
+                Value::Count(count) => {
+                    let _ = writeln!(out, "{}{{{}}} {count}", entry.prometheus, sample.labels);
+                }
+                Value::Histogram { buckets, sum, count } => {
+                    histogram(entry.prometheus, &sample.labels, &bounds, buckets, out);
+                    let _ = write!(out, "{name}_sum{{{}}} ", sample.labels);
+                    seconds(*sum, out);
+                    let _ = writeln!(out, "\n{name}_count{{{}}} {count}", sample.labels);
+                }
+            }
+            if format == Format::OpenMetrics {
+                let _ = write!(out, "{}_created{{{}}} ", base(entry.prometheus), sample.labels);
+                seconds(u128::from(sample.created.0) + u128::from(self.wall_offset), out);
+                out.push('\n');
+            }
+        }
+    }
+}
+
+/// The name of a counter's family in OpenMetrics.
+fn base(name: &str) -> &str {
+    name.strip_suffix("_total").unwrap_or(name)
+}
+
+/// The bounds of a histogram as text, +Inf last.
+fn bounds(kind: Kind, format: Format) -> Vec<String> {
+    let Kind::Histogram(bounds) = kind else { return Vec::new() };
+    let text = |bound: &f64| match format {
+        Format::Text => bound.to_string(),
+        Format::OpenMetrics => format!("{bound:?}"),
+    };
+    bounds.iter().map(text).chain(std::iter::once("+Inf".to_owned())).collect()
+}
+
+fn histogram(name: &str, labels: &str, bounds: &[String], buckets: &[u64; MAX_BUCKETS + 1], out: &mut String) {
+    let mut total = 0_u64;
+    for (bound, count) in bounds.iter().zip(buckets) {
+        total = total.saturating_add(*count);
+        for part in [name, "_bucket{", labels, ",le=\"", bound, "\"} "] {
+            out.push_str(part);
+        }
+        decimal(u128::from(total), out);
+        out.push('\n');
+    }
+}
+
+/// Nanoseconds as seconds, exactly, without trailing zeros.
+fn seconds(nanos: u128, out: &mut String) {
+    decimal(nanos / 1_000_000_000, out);
+    let mut fraction = nanos % 1_000_000_000;
+    if fraction == 0 {
+        return;
+    }
+    let mut width = 9;
+    while fraction.is_multiple_of(10) {
+        fraction /= 10;
+        width -= 1;
+    }
+    let _ = write!(out, ".{fraction:0width$}");
+}
+
+fn decimal(value: u128, out: &mut String) {
+    let _ = write!(out, "{value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_nanoseconds_as_exact_seconds() {
+        for (nanos, wanted) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (1_500_000_000, "1.5"),
+            (2_000_000_000, "2"),
+            (123_456_789_012, "123.456789012"),
+            (10_000_000, "0.01"),
+            (u128::from(u64::MAX) * 1_000_000_000, "18446744073709551615"),
+        ] {
+            let mut text = String::new();
+            seconds(nanos, &mut text);
+            assert_eq!(text, wanted);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Settings: every source, every kind of mistake, all mistakes at once.
+#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+
+use redtap::settings::{Flag, Problem, RungChoice, Sources, keys, load};
+use std::time::Duration;
+
+fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("redtap.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, Sources { search: vec![path], ..Sources::default() })
+}
+
+fn problems(sources: &Sources) -> Vec<Problem> {
+    load(sources).unwrap_err().problems
+}
+
+#[test]
+fn the_defaults_are_valid_and_loopback_only() {
+    let settings = load(&Sources::default()).unwrap().settings;
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(settings.probe.rung, RungChoice::Auto);
+    assert_eq!(settings.probe.ring_bytes, 4 << 20);
+    assert_eq!((settings.probe.ingress_class, settings.probe.egress_class), (12, 12));
+    assert_eq!(settings.timeout, Duration::from_secs(30));
+    assert_eq!(settings.series_per_service, 500);
+    assert_eq!(settings.series_expiry, Duration::from_secs(900));
+}
+
+#[test]
+fn file_environment_and_flags_win_in_this_order() {
+    let (_dir, mut sources) = with_file(
+        "[probe]\nshards = 2\nring_bytes = \"64KiB\"\n[probe.allow]\nport = [80, \"8080\"]\n[http]\nlisten = \"[::1]:1\"\n",
+    );
+    sources.environment = vec![
+        ("REDTAP__PROBE__SHARDS".into(), "3".into()),
+        ("REDTAP__HTTP__LISTEN".into(), "127.0.0.1:2".into()),
+        ("REDTAP__PROBE__DENY__PROCESS".into(), "sshd, 77".into()),
+        ("OTHER".into(), "1".into()),
+    ];
+    sources.flags = vec![Flag { path: "http.listen", name: "--listen", values: vec!["127.0.0.1:3".into()] }];
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.settings.probe.ring_bytes, 65_536, "from the file");
+    assert_eq!(loaded.settings.probe.shards, 3, "from the environment");
+    assert_eq!(loaded.settings.listen.port(), 3, "from the flag");
+    assert_eq!(loaded.settings.probe.allow.ports, [80, 8080]);
+    assert_eq!(loaded.settings.probe.deny.processes.len(), 2);
+    assert_eq!(loaded.layers["http.listen"].origin, "--listen");
+    assert_eq!(loaded.layers["probe.shards"].origin, "REDTAP__PROBE__SHARDS");
+    assert_eq!(loaded.layers["probe.rung"].origin, "default");
+    assert!(loaded.layers["probe.ring_bytes"].origin.ends_with("redtap.toml"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_with_key_value_place_and_remedy() {
+    let (dir, mut sources) = with_file(
+        "typo = 1\n[http]\nlisen = \"x\"\n[probe]\nring_bytes = \"5MiB\"\nshards = 9\nrung = \"fast\"\n\
+         [match]\ntimeout = \"soon\"\n[filter.deny]\nport = [0, 99999]\nprotocol = [\"kafka\"]\n[converge]\nroutes = \"/a\"\n",
+    );
+    sources.environment =
+        vec![("REDTAP__HTTP__LISTN".into(), "1".into()), ("REDTAP__SERIES__EXPIRY".into(), "1s".into())];
+    let file = dir.path().join("redtap.toml").display().to_string();
+    let error = load(&sources).unwrap_err();
+    let mut said: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
+    said.sort();
+    let mut wanted = vec![
+        "http.listn (REDTAP__HTTP__LISTN): there is no such key; did you mean REDTAP__HTTP__LISTEN?".to_owned(),
+        format!("http.lisen ({file}): there is no such key; did you mean http.listen?"),
+        format!("typo ({file}): there is no such key; remove it; `redtap config` lists all keys"),
+        format!("probe.ring_bytes = \"5MiB\" ({file}): is not a power of two; write 4MiB or 8MiB"),
+        format!("probe.shards = \"9\" ({file}): is out of range; write a value from 1 to 8"),
+        format!("probe.rung = \"fast\" ({file}): is not one of the words known here; write auto, socket, syscall"),
+        format!(
+            "match.timeout = \"soon\" ({file}): is not a stretch of time; write a number with ms, s, m, h or d, such as 30s"
+        ),
+        format!("filter.deny.port = \"0\" ({file}): is not a port; write a number from 1 to 65535"),
+        format!("filter.deny.port = \"99999\" ({file}): is not a port; write a number from 1 to 65535"),
+        format!("filter.deny.protocol = \"kafka\" ({file}): is not a protocol known here; write http, redis or dns"),
+        format!(
+            "converge.routes = \"/a\" ({file}): has the wrong shape; write a list of values, such as [\"a\", \"b\"]"
+        ),
+        "series.expiry = \"1s\" (REDTAP__SERIES__EXPIRY): is out of range; write a value from 10s to 7d".to_owned(),
+    ];
+    wanted.sort();
+    assert_eq!(said, wanted);
+    assert!(error.to_string().starts_with("the configuration has 12 problems:\n  "));
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there_and_be_toml() {
+    let missing = Sources { file: Some("/nonexistent/redtap.toml".into()), ..Sources::default() };
+    let found = problems(&missing);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].what.starts_with("cannot be read: No such file"), "{found:?}");
+    let (_dir, broken) = with_file("[http\n");
+    let found = problems(&broken);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].remedy, "correct the TOML at the line named");
+    assert!(found[0].what.contains("line 1"), "{}", found[0].what);
+}
+
+#[test]
+fn an_unknown_key_in_a_hidden_layer_is_still_reported() {
+    let (_dir, mut sources) = with_file("[probe]\nrung = { a = 1 }\nhooks = 1\n");
+    sources.flags = vec![Flag { path: "probe.rung", name: "--rung", values: vec!["socket".into()] }];
+    let found = problems(&sources);
+    assert_eq!(found.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), ["probe.hooks", "probe.rung"]);
+}
+
+#[test]
+fn lists_for_the_kernel_are_bounded() {
+    let ports: Vec<String> = (1..=17).map(|n| n.to_string()).collect();
+    let environment = vec![("REDTAP__PROBE__ALLOW__PORT".into(), ports.join(","))];
+    let found = problems(&Sources { environment, ..Sources::default() });
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "probe.allow.port = \"17 entries\" (REDTAP__PROBE__ALLOW__PORT): is too long; at most 16 entries fit"
+    );
+}
+
+#[test]
+fn service_names_come_from_a_table_and_from_the_environment() {
+    let (_dir, mut sources) = with_file("[join.services]\nnginx = \"edge\"\n\"my app\" = \"shop\"\n");
+    sources.environment = vec![("REDTAP__JOIN__SERVICES__PYTHON3".into(), "jobs".into())];
+    let services = load(&sources).unwrap().settings.services;
+    let pairs: Vec<(&str, &str)> = services.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert_eq!(pairs, [("my app", "shop"), ("nginx", "edge"), ("python3", "jobs")]);
+}
+
+#[test]
+fn what_config_prints_can_be_read_again_and_means_the_same() {
+    let (_dir, mut sources) = with_file(
+        "[join.services]\n\"a \\\"b\\\"\" = \"c\\\\d\"\n[converge]\nroutes = [\"/users/{id}\", \"/x/*\"]\n[match]\ntimeout = \"5m\"\n",
+    );
+    let values = vec!["/a".into(), "/b c".into()];
+    sources.flags = vec![Flag { path: "probe.allow.cgroup", name: "--cgroup", values }];
+    let first = load(&sources).unwrap();
+    let text = first.render();
+    assert!(text.contains("cgroup = [\"/a\", \"/b c\"]\n"), "{text}");
+    assert!(text.contains("(--cgroup)"), "{text}");
+    let (_dir, again) = with_file(&text);
+    assert_eq!(load(&again).unwrap().settings, first.settings);
+}
+
+#[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../docs/configuration.md");
+    for key in keys::KEYS {
+        let default = if key.default.is_empty() { "empty".to_owned() } else { format!("`{}`", key.default) };
+        let row = format!("| `{}` | {default} | {} |", key.path, key.help);
+        assert!(text.contains(&row), "docs/configuration.md lacks: {row}");
+    }
+}
