@@ -18,7 +18,7 @@ use zerocopy::FromZeros;
 
 use crate::ring::region::{Access, Region};
 
-/// Most slots of one table: the shard's view must stay small beside a ring (64 MiB).
+/// Most slots of one table: 64 MiB of kernel memory.
 pub const MAX_SLOTS: usize = 1 << 20;
 
 const WORD: usize = size_of::<u64>();
@@ -85,7 +85,7 @@ pub struct Slots {
     dirty: Region,
     verdicts: Region,
     count: usize,
-    /// By shard, the dirty word to begin with: where the last call stopped, so that low slots do not starve high ones.
+    /// By shard, the dirty word to begin with: where the last call came to its bound.
     next_words: [AtomicUsize; MAX_SHARDS],
     taken: AtomicU64,
     torn: AtomicU64,
@@ -129,7 +129,7 @@ impl Slots {
     }
 
     /// Appends at most `max` slots that have news to `taken`, marks them read, and says how many. What is left over keeps
-    /// its mark, and the next call begins there.
+    /// its mark, and the next call begins with what this one did not come to.
     ///
     /// A slot may be read while the kernel writes it, and then mix an older and a newer state of the same connection:
     /// every field is a value that the kernel wrote, offsets and turns only grow, and the mark that the kernel sets after
@@ -149,8 +149,10 @@ impl Slots {
             let word = first.wrapping_add(round) % words;
             let room = max.saturating_sub(taken.len().saturating_sub(before));
             if !self.take_word(shard, word, room, taken) {
-                if let Some(next) = next_word {
-                    next.store(word, Ordering::Relaxed);
+                // Behind a word that had its share, even if it was not emptied: busy slots do not starve the others.
+                let next = if room == 0 { word } else { word.wrapping_add(1) % words };
+                if let Some(next_word) = next_word {
+                    next_word.store(next, Ordering::Relaxed);
                 }
                 self.left_over.fetch_add(1, Ordering::Relaxed);
                 break;

@@ -248,6 +248,7 @@ mod loom_tests {
             let second_is_out = second.is_some();
             returning.join().unwrap();
             assert_eq!(consumer.load(Ordering::Acquire), 8, "a stretch that is still lent was passed");
+            assert_eq!(positions.outstanding(), u64::from(second_is_out));
             if let Some(second) = second {
                 positions.give_back(second, 16, |end| {
                     consumer.fetch_max(end, Ordering::Release);
