@@ -5,9 +5,10 @@
  * nothing is attached, nothing is observed. The arguments say what to put into the ring; the answer of the kernel
  * helper is the program's return value.
  *
- * No CO-RE and no registers, so one little-endian object serves every architecture. Built with
- *   clang-19 -target bpf -O2 -g -mcpu=v3 -c kernel/bpf/ringtest.bpf.c -o kernel/tests/ring_live/ringtest.o
- *   llvm-strip-19 -g kernel/tests/ring_live/ringtest.o
+ * No CO-RE and no registers, so one little-endian object serves every architecture. Built in this directory, with the
+ * flags of `cargo xtask bpf`:
+ *   clang-19 -target bpf -mcpu=v3 -O2 -g -fdebug-compilation-dir=. -c ringtest.bpf.c -o ../tests/ring_live/ringtest.o
+ *   llvm-strip-19 -g ../tests/ring_live/ringtest.o
  */
 
 typedef unsigned char __u8;
@@ -106,7 +107,7 @@ struct waiting {
 	__u64 deadline;
 };
 
-static long still_held(__u64 round, void *context)
+static long still_held(__u64 round __attribute__((unused)), void *context)
 {
 	struct waiting *w = context;
 

@@ -1,0 +1,154 @@
+//! The ring consumer, the shared slots and the doctor on the real probe, with real sockets of real processes.
+
+#[path = "live/harness.rs"]
+mod harness;
+#[path = "live/py.rs"]
+#[expect(dead_code, reason = "one of the scripts is enough here")]
+mod py;
+
+use std::collections::HashMap;
+
+use harness::{Cgroup, RUNGS, Record, Watch, skipped};
+use py::PAIR;
+use redtap_kernel::features::{Availability, Report, Step};
+use redtap_kernel::filters::{Filter, Filters, Verb};
+use redtap_kernel::probe::{Probe, ProbeOptions, RungChoice};
+use redtap_kernel::ring::Ring;
+use redtap_kernel::slots::{Shard, Slots, progress_event};
+use redtap_stages::abi::{Capture, EventHeader, Slot, Verdict, kind};
+
+/// One connection, two messages each way, `rounds` times; then both ends close.
+fn talk(connections: u32, rounds: u32) -> String {
+    format!(
+        "{PAIR}
+for i in range({connections}):
+    c = socket.create_connection(l.getsockname()); s, _ = l.accept()
+    for j in range({rounds}):
+        c.sendall(b'q' * 100); exactly(s, 100); s.sendall(b'a' * 300); exactly(c, 300)
+    c.close(); s.close()
+"
+    )
+}
+
+fn tables(probe: &Probe) -> Slots {
+    Slots::map(probe.slots_fd(), probe.dirty_fd(), probe.verdict_fd(), probe.slot_count()).unwrap()
+}
+
+fn ring(probe: &Probe, shard: usize) -> Ring {
+    Ring::map(probe.ring_fd(shard).unwrap(), probe.ring_bytes()).unwrap()
+}
+
+/// What the drain does with a shard: slots first, then the ring up to the position it has by then, then the slots' events.
+fn drain(slots: &Slots, ring: &mut Ring, shard: Shard) -> (Vec<Record>, Vec<EventHeader>) {
+    let mut news: Vec<Slot> = Vec::new();
+    slots.take_dirty_of(shard, &mut news, usize::MAX);
+    let until = ring.producer_position();
+    let (mut spans, mut records) = (Vec::new(), Vec::new());
+    while ring.position() < until {
+        let Some(lease) = ring.lease(64, &mut spans) else { break };
+        records.extend(spans.iter().map(|span| Record::parse(lease.record(*span).unwrap())));
+    }
+    (records, news.iter().map(progress_event).collect())
+}
+
+#[test]
+fn rings_and_slots_together_account_for_every_attempt_however_small_the_ring() {
+    if skipped("rings_and_slots_together_account_for_every_attempt_however_small_the_ring") {
+        return;
+    }
+    for rung in RUNGS {
+        let watch = Watch::with(rung, |options, _| {
+            options.ring_bytes = 16 << 10;
+            options.shards = 3;
+        });
+        let slots = tables(&watch.probe);
+        // Nobody reads meanwhile: both rings fill up, and what comes then is known from the slots alone.
+        watch.python(&talk(20, 20)).finish();
+        let (mut attempts, mut closed) = (HashMap::new(), HashMap::new());
+        let (mut received, mut from_slots) = (0, 0);
+        for index in 0..3 {
+            let shard = Shard::new(index, 3).unwrap();
+            let (records, events) = drain(&slots, &mut ring(&watch.probe, index), shard);
+            received += records.len() as u64;
+            from_slots += events.len();
+            // A record counts itself; a slot says how many there were.
+            let known = records.iter().map(|r| (r.head, r.head.seq + 1)).chain(events.iter().map(|e| (*e, e.seq)));
+            for (head, seq) in known {
+                assert_eq!(head.conn_id % 3, index as u64, "of another shard");
+                let last = attempts.entry(head.conn_id).or_insert(0);
+                *last = seq.max(*last);
+                *closed.entry(head.conn_id).or_insert(false) |= head.kind == kind::CLOSE;
+            }
+        }
+        let losses = watch.probe.losses();
+        assert!(losses.refused_full > 1000, "the rings were not too small: {losses:?}");
+        assert!(from_slots > 10, "{from_slots}");
+        assert_eq!(received + losses.refused_full, losses.attempted);
+        assert_eq!(attempts.values().map(|seq| u64::from(*seq)).sum::<u64>(), losses.attempted);
+        let talked = closed.len();
+        assert_eq!(closed.values().filter(|closed| **closed).count(), talked, "a close went missing");
+        assert!(talked >= 40, "both ends of twenty connections, seen {talked}");
+    }
+}
+
+#[test]
+fn a_drained_ring_goes_on_taking_records() {
+    if skipped("a_drained_ring_goes_on_taking_records") {
+        return;
+    }
+    for rung in RUNGS {
+        let watch = Watch::with(rung, |options, _| options.ring_bytes = 64 << 10);
+        let (slots, mut ring) = (tables(&watch.probe), ring(&watch.probe, 0));
+        let mut received = 0;
+        for _ in 0..8 {
+            watch.python(&talk(1, 40)).finish();
+            received += drain(&slots, &mut ring, Shard::ONLY).0.len() as u64;
+        }
+        let losses = watch.probe.losses();
+        assert!(ring.position() > 2 * ring.capacity() as u64, "{}", ring.position());
+        assert_eq!((losses.refused_full, received), (0, losses.attempted));
+        assert_eq!(ring.fill(), 0);
+    }
+}
+
+#[test]
+fn a_verdict_reaches_the_programs() {
+    if skipped("a_verdict_reaches_the_programs") {
+        return;
+    }
+    for rung in RUNGS {
+        let watch = Watch::new(rung);
+        let (slots, mut ring) = (tables(&watch.probe), ring(&watch.probe, 0));
+        let body = "\nc.sendall(b'heard'); exactly(s, 5); print('said', flush=True)\nsys.stdin.readline()\nc.sendall(b'muted'); exactly(s, 5)\n";
+        let mut script = watch.python(&format!("{PAIR}{body}"));
+        script.line();
+        assert_eq!(script.line(), "said");
+        let (records, _) = drain(&slots, &mut ring, Shard::ONLY);
+        assert!(records.iter().any(|r| r.payload == b"heard"), "{records:?}");
+        for record in &records {
+            let conn_id = record.head.conn_id;
+            slots.set_verdict(Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0 });
+        }
+        script.say("go");
+        script.finish();
+        let (records, _) = drain(&slots, &mut ring, Shard::ONLY);
+        assert!(records.iter().all(|r| !r.is_data()), "{records:?}");
+        assert!(watch.probe.losses().muted > 0);
+    }
+}
+
+#[test]
+fn the_doctor_and_the_probe_agree() {
+    if skipped("the_doctor_and_the_probe_agree") {
+        return;
+    }
+    let report = Report::gather();
+    for (step, rung) in [(Step::Socket, RungChoice::Socket), (Step::Syscall, RungChoice::Syscall)] {
+        // An empty cgroup: nothing is watched.
+        let cgroup = Cgroup::new();
+        let filters = Filters::default().with(Verb::Allow, Filter::Cgroup(cgroup.id())).unwrap();
+        let attached = Probe::attach(&ProbeOptions { rung, filters, ..ProbeOptions::default() });
+        let said = report.availability(step);
+        assert_eq!(attached.is_ok(), said == Availability::Yes, "{}: {said}, {:?}", step.name(), attached.err());
+    }
+}
