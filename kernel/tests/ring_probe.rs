@@ -1,5 +1,13 @@
 //! The ring consumer, the shared slots and the doctor on the real probe, with real sockets of real processes.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
 #[path = "live/harness.rs"]
 mod harness;
 #[path = "live/py.rs"]
