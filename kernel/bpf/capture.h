@@ -121,6 +121,35 @@ __apart int rt_note(struct rt_conn *c, __u32 reason, __u32 set)
 	return 0;
 }
 
+/* ---- verdicts ---- */
+
+struct rt_policy {
+	__u32 mode;
+	__u32 budget; /* bytes a turn in this direction; ignored in mode full */
+};
+
+__inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
+{
+	__u32 index = (__u32)c->id & rt_slot_mask;
+	__u32 class = dir == RT_DIR_INGRESS ? rt_class_in : rt_class_out;
+	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
+
+	p->mode = RT_MODE_HEAD;
+	if (verdict) {
+		__u64 word = *(volatile __u64 *)verdict;
+
+		if (word && word >> RT_VERDICT_CONN_SHIFT == (c->id & (~0ull >> RT_VERDICT_CONN_SHIFT))) {
+			p->mode = word >> RT_VERDICT_MODE_SHIFT & 0xf;
+			class = (dir == RT_DIR_INGRESS ? word >> RT_VERDICT_IN_SHIFT : word) & RT_VERDICT_CLASS_MASK;
+		}
+	}
+	if (class > 16)
+		class = 16;
+	p->budget = class ? 1u << class : 0;
+	if (p->mode == RT_MODE_FULL)
+		p->budget = RT_MAX_CHUNK * RT_MAX_CHUNKS;
+}
+
 /* ---- records ---- */
 
 /* All of a header but flags, lengths and sequence number. */
@@ -183,16 +212,21 @@ __inline void rt_end(struct rt_conn *c, __u32 dir, __u32 set)
 {
 	__u8 bit = dir == RT_DIR_INGRESS ? RT_ENDED_IN : RT_ENDED_OUT;
 
+	struct rt_policy policy;
+
 	if (c->selected != RT_SELECTED || !c->seq || (c->ended & bit))
 		return;
 	c->ended |= bit;
+	rt_policy_of(&policy, c, dir);
+	if (policy.mode == RT_MODE_MUTE)
+		return;
 	rt_mark(c, RT_KIND_EOF, dir, 0, set);
 }
 
 /* The socket is gone; said once. Silent for connections of which nothing was ever said, but for failed connects. */
 __inline void rt_close(struct rt_conn *c, __u32 reason, __u32 set)
 {
-	int failed = c->role == RT_ROLE_CLIENT && c->turn == RT_NO_TURN && reason != RT_REASON_FIN;
+	int failed = c->role == RT_ROLE_CLIENT && (reason == RT_REASON_REFUSED || reason == RT_REASON_TIMEOUT);
 
 	if (c->selected != RT_SELECTED || (c->ended & RT_ENDED) || (c->turn == RT_NO_TURN && !failed))
 		return;
@@ -298,33 +332,6 @@ __inline int rt_enter_turn(struct rt_conn *c, __u32 dir, int datagram, __u32 *tu
 	}
 	*turn = was >> 1;
 	return 0;
-}
-
-struct rt_policy {
-	__u32 mode;
-	__u32 budget; /* bytes a turn in this direction; ignored in mode full */
-};
-
-__inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
-{
-	__u32 index = (__u32)c->id & rt_slot_mask;
-	__u32 class = dir == RT_DIR_INGRESS ? rt_class_in : rt_class_out;
-	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
-
-	p->mode = RT_MODE_HEAD;
-	if (verdict) {
-		__u64 word = *(volatile __u64 *)verdict;
-
-		if (word && word >> RT_VERDICT_CONN_SHIFT == (c->id & (~0ull >> RT_VERDICT_CONN_SHIFT))) {
-			p->mode = word >> RT_VERDICT_MODE_SHIFT & 0xf;
-			class = (dir == RT_DIR_INGRESS ? word >> RT_VERDICT_IN_SHIFT : word) & RT_VERDICT_CLASS_MASK;
-		}
-	}
-	if (class > 16)
-		class = 16;
-	p->budget = class ? 1u << class : 0;
-	if (p->mode == RT_MODE_FULL)
-		p->budget = RT_MAX_CHUNK * RT_MAX_CHUNKS;
 }
 
 /* ---- the copy ---- */

@@ -2,6 +2,9 @@
  *
  * Rung `socket`: one hook a socket operation, after it, whatever the system call; connection state in the socket.
  * Kernel 6.3 or later with BTF. Neither kprobes nor BPF trampolines.
+ *
+ * Absent: bytes received by splice(2) (net/socket.c sock_splice_read goes past the hook), so the ingress offset of such a
+ * connection counts the other bytes only; the end of a unix socket (it changes no inet state).
  */
 #define RT_DIRECT 1
 #include "capture.h"

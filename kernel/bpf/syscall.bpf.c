@@ -129,13 +129,13 @@ __apart int rt_watched(struct rt_conn *c, struct sock *sk, __u32 transport)
 
 /* ---- data ---- */
 
-__inline struct sock *rt_operand(struct task_struct *task, struct pt_regs *regs, __u32 *transport)
+__inline struct sock *rt_operand(struct task_struct *task, __u32 fd, __u32 *transport)
 {
 	struct sock *sk;
 
 	if (FIELD(task->flags) & PF_KTHREAD)
 		return NULL;
-	sk = rt_sock_of(rt_file_of(task, (__u32)REG_0(regs)));
+	sk = rt_sock_of(rt_file_of(task, fd));
 	*transport = sk ? rt_transport_of(sk) : 0;
 	return *transport ? sk : NULL;
 }
@@ -151,10 +151,14 @@ __inline void rt_recv_ended(struct sock *sk, __u32 transport)
 		rt_end(c, RT_DIR_INGRESS, RT_SET_OPERATION);
 }
 
-/* A call that moved `ret` bytes of its first argument's socket. `flags` are its MSG_ flags, 0 where it has none. */
-__apart int rt_call(struct pt_regs *regs, __u32 dir, __s64 ret, __u32 flags, __u32 buffer)
+/* A call that moved `ret` bytes through descriptor `fd`. `how` is a direction, with NO_BUFFER where the arguments name no
+ * user buffer; `flags` are the call's MSG_ flags, 0 where it has none. */
+#define NO_BUFFER 2
+
+__apart int rt_call(struct pt_regs *regs, __u32 fd, __u32 how, __s64 ret, __u32 flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 dir = how & 1, buffer = !(how & NO_BUFFER);
 	struct rt_scratch *s;
 	struct rt_conn *c;
 	struct sock *sk;
@@ -162,7 +166,7 @@ __apart int rt_call(struct pt_regs *regs, __u32 dir, __s64 ret, __u32 flags, __u
 
 	if (ret < 0 || (dir == RT_DIR_INGRESS && (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))))
 		return 0;
-	sk = rt_operand(task, regs, &transport);
+	sk = rt_operand(task, fd, &transport);
 	if (!sk)
 		return 0;
 	if (!ret) {
@@ -211,7 +215,7 @@ __apart int rt_vector(struct pt_regs *regs, __u32 dir, __s64 messages)
 
 	if (messages <= 0 || (dir == RT_DIR_INGRESS && (REG_3(regs) & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))))
 		return 0;
-	sk = rt_operand(task, regs, &transport);
+	sk = rt_operand(task, (__u32)REG_0(regs), &transport);
 	if (!sk)
 		return 0;
 	c = rt_made(sk, RT_SET_OPERATION);
@@ -225,24 +229,34 @@ __apart int rt_vector(struct pt_regs *regs, __u32 dir, __s64 messages)
 }
 
 #define REGS() bpf_task_pt_regs(bpf_get_current_task_btf())
-#define CALL(name, call, dir, flags, buffer)                                \
-	SEC("tracepoint/syscalls/sys_exit_" #call)                          \
-	int name(struct exit_args *ctx)                                     \
-	{                                                                   \
-		struct pt_regs *regs = REGS();                              \
-									    \
-		return rt_call(regs, dir, ctx->ret, (__u32)(flags), buffer); \
+#define CALL(name, call, how, flags)                                                          \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                                            \
+	int name(struct exit_args *ctx)                                                       \
+	{                                                                                     \
+		struct pt_regs *regs = REGS();                                                \
+											      \
+		return rt_call(regs, (__u32)REG_0(regs), how, ctx->ret, (__u32)(flags));      \
 	}
 
-CALL(rt_read, read, RT_DIR_INGRESS, 0, 1)
-CALL(rt_readv, readv, RT_DIR_INGRESS, 0, 1)
-CALL(rt_recvfrom, recvfrom, RT_DIR_INGRESS, REG_3(regs), 1)
-CALL(rt_recvmsg, recvmsg, RT_DIR_INGRESS, REG_2(regs), 1)
-CALL(rt_write, write, RT_DIR_EGRESS, 0, 1)
-CALL(rt_writev, writev, RT_DIR_EGRESS, 0, 1)
-CALL(rt_sendto, sendto, RT_DIR_EGRESS, 0, 1)
-CALL(rt_sendmsg, sendmsg, RT_DIR_EGRESS, 0, 1)
-CALL(rt_sendfile, sendfile64, RT_DIR_EGRESS, 0, 0)
+CALL(rt_read, read, RT_DIR_INGRESS, 0)
+CALL(rt_readv, readv, RT_DIR_INGRESS, 0)
+CALL(rt_recvfrom, recvfrom, RT_DIR_INGRESS, REG_3(regs))
+CALL(rt_recvmsg, recvmsg, RT_DIR_INGRESS, REG_2(regs))
+CALL(rt_write, write, RT_DIR_EGRESS, 0)
+CALL(rt_writev, writev, RT_DIR_EGRESS, 0)
+CALL(rt_sendto, sendto, RT_DIR_EGRESS, 0)
+CALL(rt_sendmsg, sendmsg, RT_DIR_EGRESS, 0)
+CALL(rt_sendfile, sendfile64, RT_DIR_EGRESS | NO_BUFFER, 0)
+
+/* splice(2): one end is a pipe, the other may be a socket. */
+SEC("tracepoint/syscalls/sys_exit_splice")
+int rt_splice(struct exit_args *ctx)
+{
+	struct pt_regs *regs = REGS();
+
+	rt_call(regs, (__u32)REG_0(regs), RT_DIR_INGRESS | NO_BUFFER, ctx->ret, 0);
+	return rt_call(regs, (__u32)REG_2(regs), RT_DIR_EGRESS | NO_BUFFER, ctx->ret, 0);
+}
 
 SEC("tracepoint/syscalls/sys_exit_recvmmsg")
 int rt_recvmmsg(struct exit_args *ctx)

@@ -141,7 +141,7 @@ impl Filter {
 fn cgroup_id(path: &Path) -> Option<u64> {
     let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
     let fs = rustix::fs::statfs(path).ok()?;
-    (i64::from(fs.f_type) == CGROUP2_MAGIC).then(|| meta.ino())
+    (fs.f_type == CGROUP2_MAGIC).then(|| meta.ino())
 }
 
 /// Where cgroup v2 is mounted. proc(5): mount point is the second field of /proc/self/mounts, type the third.

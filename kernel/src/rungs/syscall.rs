@@ -13,7 +13,7 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/sy
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/syscall.aarch64.o");
 
 /// Program, tracepoint of the `syscalls` group.
-const HOOKS: [(&str, &str); 15] = [
+const HOOKS: [(&str, &str); 16] = [
     ("rt_accept", "sys_exit_accept"),
     ("rt_accept4", "sys_exit_accept4"),
     ("rt_connect", "sys_exit_connect"),
@@ -29,6 +29,7 @@ const HOOKS: [(&str, &str); 15] = [
     ("rt_sendmsg", "sys_exit_sendmsg"),
     ("rt_sendmmsg", "sys_exit_sendmmsg"),
     ("rt_sendfile", "sys_exit_sendfile64"),
+    ("rt_splice", "sys_exit_splice"),
 ];
 /// A raw tracepoint, so that a state change in softirq is seen even while a system call's program runs on that
 /// processor (kernel/trace/bpf_trace.c `trace_call_bpf` skips a nested run, raw tracepoints do not go through it).

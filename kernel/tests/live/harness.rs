@@ -135,9 +135,9 @@ pub(crate) struct Record {
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let h = &self.head;
-        write!(
+        writeln!(
             f,
-            "#{} kind {} dir {} role {} tp {} flags {:#x} reason {} len {} off {} other {} seq {} turn {} {}:{} {:?}\n",
+            "#{} kind {} dir {} role {} tp {} flags {:#x} reason {} len {} off {} other {} seq {} turn {} {}:{} {:?}",
             h.conn_id,
             h.kind,
             h.dir,
