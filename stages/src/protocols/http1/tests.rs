@@ -189,7 +189,7 @@ fn a_body_of_known_length_may_be_missing() {
     let mut talk = Talk::new();
     talk.ask(GET).answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nab").gap(Ingress, 98);
     talk.ask(GET).answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
-    let want = ["Whole GET /a 28", "Head 200 Ok 42", "End  Unknown 140 cut", "Whole GET /a 28", "Whole 404 Error 38"];
+    let want = ["Whole GET /a 28", "Head 200 Ok 40", "End  Unknown 140 cut", "Whole GET /a 28", "Whole 404 Error 38"];
     assert_eq!(talk.said(), want);
     assert_eq!(talk.0.refusals, 0);
 }
