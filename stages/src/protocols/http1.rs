@@ -560,3 +560,6 @@ fn early_status(input: &[u8]) -> Result<Option<(Message, usize, bool)>, Malforme
 fn status_code(message: &Message) -> u16 {
     message.code.as_str().parse().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn never_changes_a_decision() {
-        for text in ["GET http://host/ HTTP/1.1", "HTTP/1.0 200", "PRI * HTTP/2.0", "\r\n\r\nHEAD /", "SUBSCRIBE x"] {
+        for text in ["GET http://host/ HTTP/1.1", "HTTP/1.0 200", "PRI * HTTP/2.0", "\r\n\r\nHEAD /", "SUBSCRIBE x y"] {
             let mut decided = None;
             for len in 0..=text.len() {
                 let now = probe(&text.as_bytes()[..len]);
