@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod blueprint;
 pub mod chain;
 pub mod clock;
 pub mod conservation;
@@ -24,3 +25,4 @@ pub mod runner;
 pub mod settings;
 pub mod source;
 pub mod tap;
+pub mod topology;
