@@ -1,1 +1,446 @@
-//! Stage `join`.
+//! Stage `join`: says whose an exchange is, and with whom it was.
+//!
+//! Identities and names are facts, found out off the data path: [`Join::wanted`] says which processes to look up,
+//! [`Join::learn`] takes what was found. An exchange of a process that is being looked up waits, as do the first exchanges
+//! of a connection within this host until the other end was seen; never longer than [`JoinSettings::hold`], never more than
+//! [`JoinSettings::max_held`] of them. Then it goes on by the name of its thread, and without the other end. The exchanges of
+//! one connection keep their order.
+//!
+//! The other end, as its client sees it: the watched service that answers there, else a listening service that was told, else
+//! the name in a DNS answer that was seen, else a hosts name, else the address. As its server sees it: the watched client's
+//! service, else a name, else nothing. What was found is remembered for the connection.
+//!
+//! Never rejects. Absent: the file system, the clock, the network.
+
+mod addresses;
+mod fact;
+mod peers;
+mod processes;
+mod recent;
+
+pub use fact::{Fact, NameSource, Wanted};
+
+use crate::flow::conn::{Address, Owner, Role};
+use crate::flow::converged::Converged;
+use crate::flow::exchange::Exchange;
+use crate::flow::joined::{Identity, Joined};
+use crate::limits;
+use crate::protocols::Protocol;
+use crate::stage::{Ledger, Reason, Stage};
+use crate::symbol::{Interner, Symbol};
+use crate::time::Nanos;
+use addresses::Addresses;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use peers::{Pair, Peers, pair};
+use processes::{Named, Processes};
+use recent::Recent;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// The name of a peer found by name or address is looked up again after this long.
+const PEER_NAME_GOOD: Nanos = Nanos::from_secs(10);
+/// A peer of which nothing is known is looked up again after this long.
+const PEER_NOTHING_GOOD: Nanos = Nanos::SECOND;
+/// How often unused names are let go.
+const SWEEP_INTERVAL: Nanos = Nanos::from_secs(60);
+
+/// How long to wait for what.
+#[derive(Debug, Clone)]
+pub struct JoinSettings {
+    /// Longest time that an exchange waits.
+    pub hold: Nanos,
+    /// Exchanges that wait at a time. At most [`limits::MAX_JOIN_HELD`].
+    pub max_held: usize,
+    /// Somebody answers [`Join::wanted`]. False (in a replay): every process goes by its thread name at once.
+    pub lookups: bool,
+    /// Wait for the other end of a connection within this host.
+    pub wait_for_peer: bool,
+    /// Learn names of addresses from DNS answers.
+    pub dns_names: bool,
+}
+
+impl Default for JoinSettings {
+    fn default() -> Self {
+        Self {
+            hold: limits::JOIN_HOLD,
+            max_held: limits::MAX_JOIN_HELD,
+            lookups: true,
+            wait_for_peer: true,
+            dns_names: true,
+        }
+    }
+}
+
+/// `join` rejects nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinReject {}
+
+impl Reason for JoinReject {
+    const LABELS: &'static [&'static str] = &[];
+    fn index(self) -> usize {
+        match self {}
+    }
+}
+
+/// What is remembered of a connection.
+#[derive(Debug)]
+struct Memo {
+    /// For this owner and this other end (a datagram socket may change it) ...
+    owner: Owner,
+    remote: Address,
+    /// ... in this state of knowledge of processes ...
+    epoch: u64,
+    named: Named,
+    peer: Symbol,
+    watched: bool,
+    /// ... and until then.
+    until: Nanos,
+}
+
+/// Exchanges of one connection that wait.
+#[derive(Debug)]
+struct Waiting {
+    since: Nanos,
+    pair: Pair,
+    exchanges: Vec<Converged>,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct Join {
+    settings: JoinSettings,
+    /// Names of services.
+    services: Interner,
+    /// Names of everything else at other ends.
+    hosts: Interner,
+    nobody: Symbol,
+    processes: Processes,
+    addresses: Addresses,
+    peers: Peers,
+    memos: Recent<u64, Memo>,
+    waiting: HashMap<u64, Waiting, RandomState>,
+    /// Which connection waits for the other end of a pair.
+    by_pair: HashMap<Pair, u64, RandomState>,
+    /// Connections by when they began to wait; may name some that do so no more. At most twice as many as may wait.
+    order: VecDeque<(Nanos, u64)>,
+    /// Something was learned that may let exchanges go on.
+    news: bool,
+    hurried: u64,
+    expired: u64,
+    scratch: String,
+    swept_at: Nanos,
+    now: Nanos,
+    ledger: Ledger,
+}
+
+impl Join {
+    /// A stage that knows nobody.
+    #[must_use]
+    pub fn new(mut settings: JoinSettings) -> Self {
+        settings.max_held = settings.max_held.min(limits::MAX_JOIN_HELD);
+        let mut hosts = Interner::default();
+        Self {
+            processes: Processes::new(settings.lookups, settings.hold),
+            settings,
+            services: Interner::default(),
+            nobody: hosts.intern(""),
+            hosts,
+            addresses: Addresses::new(),
+            peers: Peers::new(),
+            memos: Recent::new(limits::MAX_PEERS),
+            waiting: HashMap::default(),
+            by_pair: HashMap::default(),
+            order: VecDeque::new(),
+            news: false,
+            hurried: 0,
+            expired: 0,
+            scratch: String::new(),
+            swept_at: Nanos::ZERO,
+            now: Nanos::ZERO,
+            ledger: Ledger::new::<JoinReject>(),
+        }
+    }
+
+    /// Takes a fact. What waited for it goes on with the next `process` or `tick`.
+    pub fn learn(&mut self, fact: Fact) {
+        self.news = true;
+        match fact {
+            Fact::Process { pid, identity } => self.processes.learn(pid, identity, &mut self.services),
+            Fact::ProcessGone { pid } => self.processes.gone(self.now, pid),
+            Fact::Name { ip, name, source } => self.addresses.told(ip, name, source),
+            Fact::Listener { ip, port, service } => {
+                let service = (!service.is_empty()).then(|| self.services.intern(&service));
+                self.peers.told(ip, port, service);
+            }
+            Fact::LocalAddress { ip } => self.addresses.is_local_now(ip),
+        }
+    }
+
+    /// Moves the look-ups to be made into `out`: each process once for each name that one of its threads showed.
+    pub fn wanted(&mut self, out: &mut Vec<Wanted>) {
+        self.processes.wanted(out);
+    }
+
+    /// The identities seen so far; [`Joined::identity`] is the position in it, counted from 1.
+    #[must_use]
+    pub fn identities(&self) -> &[Arc<Identity>] {
+        self.processes.identities()
+    }
+
+    /// Exchanges that went on before their time because too many waited.
+    #[must_use]
+    pub fn hurried(&self) -> u64 {
+        self.hurried
+    }
+
+    /// Connections whose exchanges waited as long as they may, in vain.
+    #[must_use]
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Entries of the tables forgotten, facts refused and names not kept, because of a bound.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        let names = self.services.overflowed() + self.hosts.overflowed();
+        self.addresses.overflowed() + self.peers.overflowed() + names
+    }
+
+    /// Processes known.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    fn take(&mut self, now: Nanos, converged: Converged, out: &mut Vec<Joined>) {
+        self.ledger.taken += 1;
+        self.ledger.held += 1;
+        let exchange = &converged.exchange;
+        let conn = &*exchange.conn;
+        let waits = !self.waiting.is_empty() && self.waiting.contains_key(&conn.id);
+        let memo = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote);
+        let is_new = memo.is_none();
+        if let Some(memo) = memo {
+            let same = memo.epoch == self.processes.epoch() && memo.owner == conn.owner && now < memo.until;
+            if same && !waits && exchange.protocol != Protocol::Dns {
+                let (named, peer) = (memo.named.clone(), (memo.peer.clone(), memo.watched));
+                return self.pass(converged, named, peer, out);
+            }
+        }
+        self.processes.see(now, &conn.owner, exchange.start);
+        if is_new {
+            self.see_connection(now, exchange, out);
+        }
+        if self.settings.dns_names && exchange.protocol == Protocol::Dns {
+            for &ip in &exchange.addresses {
+                self.addresses.answered(ip, exchange.target.as_str());
+            }
+        }
+        if let Some(waiting) = self.waiting.get_mut(&conn.id) {
+            waiting.exchanges.push(converged);
+        } else {
+            match self.find(now, exchange, false) {
+                Some((named, peer)) => return self.pass(converged, named, peer, out),
+                None => self.wait(now, converged),
+            }
+        }
+        self.keep_bound(now, out);
+    }
+
+    /// A connection not remembered: notes its ends, and wakes the connection that waited for that.
+    fn see_connection(&mut self, now: Nanos, exchange: &Exchange, out: &mut Vec<Joined>) {
+        self.peers.see(exchange);
+        if let Some(ip) = exchange.conn.local.ip() {
+            self.addresses.seen(ip);
+        }
+        if let Some(&other) = self.by_pair.get(&pair(exchange))
+            && other != exchange.conn.id
+        {
+            self.try_release(now, other, false, out);
+        }
+    }
+
+    fn wait(&mut self, now: Nanos, converged: Converged) {
+        let (pair, id) = (pair(&converged.exchange), converged.exchange.conn.id);
+        if self.order.len() >= 2 * self.settings.max_held {
+            let waiting = &self.waiting;
+            self.order.retain(|&(since, id)| waiting.get(&id).is_some_and(|waiting| waiting.since == since));
+        }
+        self.by_pair.insert(pair, id);
+        self.order.push_back((now, id));
+        self.waiting.insert(id, Waiting { since: now, pair, exchanges: vec![converged] });
+    }
+
+    /// Lets the oldest go on when too many wait.
+    fn keep_bound(&mut self, now: Nanos, out: &mut Vec<Joined>) {
+        let bound = u64::try_from(self.settings.max_held).unwrap_or(u64::MAX);
+        while self.ledger.held > bound {
+            let Some((_, id)) = self.order.pop_front() else { return };
+            let before = self.ledger.passed;
+            self.try_release(now, id, true, out);
+            self.hurried += self.ledger.passed - before;
+        }
+    }
+
+    /// Lets the exchanges of one connection go on, if they can (`over`: they must).
+    fn try_release(&mut self, now: Nanos, id: u64, over: bool, out: &mut Vec<Joined>) {
+        let Some(waiting) = self.waiting.remove(&id) else { return };
+        let ready = waiting.exchanges.first().is_none_or(|first| self.find(now, &first.exchange, over).is_some());
+        if !ready {
+            self.waiting.insert(id, waiting);
+            return;
+        }
+        if self.by_pair.get(&waiting.pair) == Some(&id) {
+            self.by_pair.remove(&waiting.pair);
+        }
+        for converged in waiting.exchanges {
+            // Ready is ready for all of them: they share the connection. `true` makes it certain.
+            if let Some((named, peer)) = self.find(now, &converged.exchange, true) {
+                self.pass(converged, named, peer, out);
+            }
+        }
+    }
+
+    /// Lets go on what time or a fact has made ready.
+    fn release(&mut self, now: Nanos, out: &mut Vec<Joined>) {
+        while let Some(&(since, id)) = self.order.front() {
+            // An entry of a connection that waits no more, or waits again, names another beginning.
+            let current = self.waiting.get(&id).is_some_and(|waiting| waiting.since == since);
+            if current && now.since(since) < self.settings.hold {
+                break;
+            }
+            self.order.pop_front();
+            if current {
+                self.expired += 1;
+                self.try_release(now, id, true, out);
+            }
+        }
+        if self.news {
+            self.news = false;
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|&(since, id)| {
+                if self.waiting.get(&id).is_some_and(|waiting| waiting.since == since) {
+                    self.try_release(now, id, false, out);
+                }
+                self.waiting.contains_key(&id)
+            });
+            self.order = order;
+        }
+    }
+
+    /// Whose the exchange is and with whom it was; `None` while that may still be learned. With `over`, never.
+    fn find(&mut self, now: Nanos, exchange: &Exchange, over: bool) -> Option<(Named, (Symbol, bool))> {
+        let conn = &*exchange.conn;
+        let named = self.named(now, &conn.owner, over)?;
+        let epoch = self.processes.epoch();
+        let mut first = true;
+        if let Some(memo) = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote) {
+            first = false;
+            if now < memo.until && (memo.epoch == epoch || !memo.watched) {
+                (memo.owner, memo.epoch, memo.named) = (conn.owner, epoch, named.clone());
+                return Some((named, (memo.peer.clone(), memo.watched)));
+            }
+        }
+        let (peer, watched) = self.peer(now, exchange, first, over)?;
+        let good = match watched {
+            true => limits::CONNECTION_IDLE,
+            false if peer.is_empty() => PEER_NOTHING_GOOD,
+            false => PEER_NAME_GOOD,
+        };
+        let until = now + good;
+        let memo = Memo {
+            owner: conn.owner,
+            remote: conn.remote,
+            epoch,
+            named: named.clone(),
+            peer: peer.clone(),
+            watched,
+            until,
+        };
+        self.memos.put(conn.id, memo);
+        Some((named, (peer, watched)))
+    }
+
+    /// What `owner` is called; `None` while that is being asked, unless time is `over`.
+    fn named(&mut self, now: Nanos, owner: &Owner, over: bool) -> Option<Named> {
+        match self.processes.name(now, owner, &mut self.services) {
+            None if over => Some(self.processes.name_now(owner, &mut self.services)),
+            named => named,
+        }
+    }
+
+    /// Who is at the other end, and whether that one is watched; `None` while it may still show itself: at the `first`
+    /// exchanges of a connection within this host.
+    fn peer(&mut self, now: Nanos, exchange: &Exchange, first: bool, over: bool) -> Option<(Symbol, bool)> {
+        let near = exchange.conn.remote.ip().is_none_or(|ip| self.addresses.is_near(ip));
+        if let Some(owner) = self.peers.other(exchange, near) {
+            return self.named(now, &owner, over).map(|named| (named.service, true));
+        }
+        let told = if exchange.side == Role::Client { self.peers.listener(exchange, near) } else { None };
+        if told.is_none() && near && first && !over && self.settings.wait_for_peer {
+            return None;
+        }
+        Some((told.unwrap_or_else(|| self.name(exchange)), false))
+    }
+
+    /// What the other end is called by its address.
+    fn name(&mut self, exchange: &Exchange) -> Symbol {
+        let Address::Inet(ip, port) = exchange.conn.remote else { return self.nobody.clone() };
+        if let Some(name) = self.addresses.name(ip, &mut self.hosts) {
+            return name;
+        }
+        if exchange.side == Role::Server || (ip.is_unspecified() && port == 0) {
+            return self.nobody.clone();
+        }
+        self.scratch.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(self.scratch, "{}", ip.to_canonical());
+        self.hosts.intern(&self.scratch)
+    }
+
+    fn pass(&mut self, converged: Converged, named: Named, peer: (Symbol, bool), out: &mut Vec<Joined>) {
+        self.ledger.held -= 1;
+        self.ledger.passed += 1;
+        self.ledger.emitted += 1;
+        let (peer, peer_watched) = peer;
+        out.push(Joined { converged, service: named.service, identity: named.identity, peer, peer_watched });
+    }
+}
+
+impl Stage for Join {
+    type In = Vec<Converged>;
+    type Out = Vec<Joined>;
+    const NAME: &'static str = "join";
+
+    fn process(&mut self, now: Nanos, input: &mut Vec<Converged>, out: &mut Vec<Joined>) {
+        self.now = now;
+        self.release(now, out);
+        for converged in input.drain(..) {
+            self.take(now, converged, out);
+        }
+        debug_assert!(self.ledger.balances());
+    }
+
+    fn tick(&mut self, now: Nanos, out: &mut Vec<Joined>) {
+        self.now = now;
+        self.release(now, out);
+        if now.since(self.swept_at) >= SWEEP_INTERVAL {
+            self.swept_at = now;
+            self.services.release_unused();
+            self.hosts.release_unused();
+        }
+    }
+
+    fn drain(&mut self, now: Nanos, out: &mut Vec<Joined>) {
+        while let Some((_, id)) = self.order.pop_front() {
+            self.try_release(now, id, true, out);
+        }
+        debug_assert!(self.ledger.balances() && self.ledger.held == 0);
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+}

@@ -5,24 +5,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Where a name of an address was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NameSource {
-    /// A hosts file.
+    /// A hosts file. Weaker than a DNS answer that was seen.
     Hosts,
-    /// An orchestrator (Kubernetes and the like); stronger than a hosts file.
+    /// An orchestrator (Kubernetes and the like). Stronger than a DNS answer.
     Orchestrator,
 }
 
 /// Something found out off the data path. Told in any order, at any time.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// What a process is.
+    /// What a process is. A second answer for a pid replaces the first.
     Process {
         /// Process id in the agent's pid namespace.
         pid: u32,
-        /// When it started, clock ticks since boot (`/proc/PID/stat`, field 22); `None` where that is not known. A
-        /// second answer with another start is another process.
-        start: Option<u64>,
         /// Its identity.
         identity: Arc<Identity>,
     },

@@ -34,7 +34,6 @@ struct Process {
     comms: SmallVec<[[u8; 16]; 2]>,
     /// Not answered since then.
     asked: Option<Nanos>,
-    start: Option<u64>,
     named: Option<Named>,
     /// It ended then.
     gone: Option<Nanos>,
@@ -49,6 +48,7 @@ pub(super) struct Processes {
     wanted: Vec<Wanted>,
     ask: bool,
     hold: Nanos,
+    epoch: u64,
     by_comm: Recent<[u8; 16], Symbol>,
 }
 
@@ -61,12 +61,18 @@ impl Processes {
             wanted: Vec::new(),
             ask,
             hold,
+            epoch: 0,
             by_comm: Recent::new(limits::MAX_PROCESSES),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Moves whenever a process may be called differently than before.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     pub(super) fn identities(&self) -> &[Arc<Identity>] {
@@ -87,6 +93,7 @@ impl Processes {
         let other = process.cgroup_id != owner.cgroup_id || process.gone.is_some_and(|gone| at > gone);
         if other {
             *process = Process::new(owner);
+            self.epoch += 1;
         }
         let is_new = !process.comms.contains(&owner.comm) && process.comms.len() < limits::MAX_PROCESS_COMMS;
         if is_new && self.wanted.len() < limits::MAX_WANTED {
@@ -124,11 +131,11 @@ impl Processes {
     }
 
     /// The answer to a look-up.
-    pub(super) fn learn(&mut self, pid: u32, start: Option<u64>, identity: Arc<Identity>, symbols: &mut Interner) {
+    pub(super) fn learn(&mut self, pid: u32, identity: Arc<Identity>, symbols: &mut Interner) {
         let number = self.number(&identity);
         let Some(process) = self.table.get(&pid) else { return };
+        self.epoch += 1;
         process.asked = None;
-        process.start = start;
         process.gone = None;
         let named = !identity.service.is_empty();
         process.named = named.then(|| Named { service: symbols.intern(&identity.service), identity: number });
@@ -150,14 +157,16 @@ impl Processes {
     /// The process ended; also the answer to a look-up that found nobody.
     pub(super) fn gone(&mut self, now: Nanos, pid: u32) {
         if let Some(process) = self.table.get(&pid) {
+            self.epoch += 1;
             process.asked = None;
-            process.gone = Some(now);
+            // One that never had a name goes on by its thread name; asking again would give the same answer.
+            process.gone = process.named.is_some().then_some(now);
         }
     }
 }
 
 impl Process {
     fn new(owner: &Owner) -> Self {
-        Self { cgroup_id: owner.cgroup_id, comms: SmallVec::new(), asked: None, start: None, named: None, gone: None }
+        Self { cgroup_id: owner.cgroup_id, comms: SmallVec::new(), asked: None, named: None, gone: None }
     }
 }
