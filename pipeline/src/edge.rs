@@ -176,7 +176,8 @@ impl<B: Batch> Outlet<B> {
         EdgeView(Arc::clone(&self.shared))
     }
 
-    fn find_room(&self) -> bool {
+    /// As [`Self::has_room`], and if there is none, has the space bell rung once there is.
+    pub(crate) fn find_room(&self) -> bool {
         if self.has_room() {
             return true;
         }

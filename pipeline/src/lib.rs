@@ -11,9 +11,18 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod blueprint;
+pub mod chain;
 pub mod clock;
+pub mod conservation;
+pub mod drain;
 pub mod edge;
+pub mod engine;
 pub mod http;
+pub mod recording;
 pub mod registry;
 pub mod runner;
 pub mod settings;
+pub mod source;
+pub mod tap;
+pub mod topology;

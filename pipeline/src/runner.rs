@@ -346,6 +346,7 @@ impl<S: Stage, X: Exit<S::Out>> Runner<S, X> {
 
     fn publish(&mut self) {
         self.totals.now = self.now;
+        self.totals.finished = self.drained && self.blocked.is_none();
         self.stats.publish(&self.totals);
     }
 }

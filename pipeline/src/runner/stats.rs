@@ -37,6 +37,8 @@ pub struct StageTotals {
     pub ticks: u64,
     /// Up to when the stage has seen everything.
     pub now: Nanos,
+    /// The stage is drained and all it gave is handed on.
+    pub finished: bool,
 }
 
 impl StageTotals {

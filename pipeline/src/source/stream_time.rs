@@ -1,0 +1,191 @@
+//! A source of recorded events whose clock is the events' own: what happened in an hour is replayed as fast as the stages
+//! can, with every time-out and flush where it would have been.
+//!
+//! A batch covers at most [`WINDOW`] of stream time. Where nothing happened for longer than [`STEP`], time is passed on
+//! alone, step by step (at most [`MAX_STEPS`] at one place), so that what the silence makes ready is ready before the
+//! next event.
+//!
+//! Absent: any other clock, and waiting.
+
+use super::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
+use redtap_stages::abi::{self, EventHeader};
+use redtap_stages::flow::event::{EventBatch, Span};
+use redtap_stages::time::Nanos;
+use std::mem::offset_of;
+use std::time::Duration;
+
+/// Most stream time in one batch.
+pub const WINDOW: Nanos = Nanos::from_millis(250);
+/// Longest silence that is not divided.
+pub const STEP: Nanos = Nanos::SECOND;
+/// Most steps that one silence is divided into; what is left of it is one leap.
+pub const MAX_STEPS: u32 = 4_096;
+/// Largest record: a header and one chunk.
+pub const MAX_RECORD: usize = abi::HEADER_LEN + abi::MAX_CHUNK;
+
+/// Gives records one by one.
+pub trait Records: Send + 'static {
+    /// Appends the next record (header and payload, at most [`MAX_RECORD`] bytes) to `memory`; false at the end.
+    fn next_record(&mut self, memory: &mut Vec<u8>) -> bool;
+}
+
+/// Any iterator of records; one that is too long ends it.
+#[derive(Debug)]
+pub struct Iterated<I>(pub I);
+
+impl<T: AsRef<[u8]>, I: Iterator<Item = T> + Send + 'static> Records for Iterated<I> {
+    fn next_record(&mut self, memory: &mut Vec<u8>) -> bool {
+        let Some(record) = self.0.next().filter(|record| record.as_ref().len() <= MAX_RECORD) else { return false };
+        memory.extend_from_slice(record.as_ref());
+        true
+    }
+}
+
+/// The source of `records`, in the time of their stamps.
+#[derive(Debug)]
+pub struct StreamTime<R> {
+    records: R,
+    /// The next record, read but not given.
+    ahead: Vec<u8>,
+    now: Option<Nanos>,
+    steps: u32,
+    stopped: bool,
+    given: u64,
+}
+
+impl<R: Records> StreamTime<R> {
+    /// A source of `records`.
+    #[must_use]
+    pub fn new(records: R) -> Self {
+        Self { records, ahead: Vec::new(), now: None, steps: 0, stopped: false, given: 0 }
+    }
+
+    /// Stamp of the next record.
+    fn peek(&mut self) -> Option<Nanos> {
+        if self.ahead.is_empty() && !self.records.next_record(&mut self.ahead) {
+            return None;
+        }
+        Some(stamp(&self.ahead))
+    }
+
+    fn collect(&mut self, first: Nanos, batch: &mut EventBatch<Lease>) -> Nanos {
+        let mut memory = Vec::with_capacity(BATCH_RECORDS * 512);
+        let mut last = first;
+        while let Some(at) = self.peek() {
+            if batch.records.len() == BATCH_RECORDS || at.since(first) > WINDOW {
+                break;
+            }
+            // The bounds on records and their length keep both far below 2^32.
+            let start = u32::try_from(memory.len()).unwrap_or(u32::MAX);
+            let len = u32::try_from(self.ahead.len()).unwrap_or(u32::MAX);
+            batch.records.push(Span { start, len });
+            memory.append(&mut self.ahead);
+            last = last.max(at);
+        }
+        self.given += batch.records.len() as u64;
+        batch.memory = Some(Lease::Owned(memory));
+        last
+    }
+}
+
+impl<R: Records> Source for StreamTime<R> {
+    fn fill(&mut self, batch: &mut EventBatch<Lease>) -> Filled {
+        let next = if self.stopped { None } else { self.peek() };
+        let Some(next) = next else { return Filled::End(self.now.unwrap_or_default()) };
+        let now = *self.now.get_or_insert(next);
+        if next.since(now) > STEP && self.steps < MAX_STEPS {
+            self.steps += 1;
+            self.now = Some(now + STEP);
+            return Filled::Time(now + STEP);
+        }
+        self.steps = 0;
+        let last = self.collect(next, batch).max(now);
+        self.now = Some(last);
+        Filled::Records(last)
+    }
+
+    fn wait(&mut self, _: Duration) {}
+
+    fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    fn totals(&self) -> SourceTotals {
+        SourceTotals { records: self.given, ..SourceTotals::default() }
+    }
+}
+
+/// When a record was made; zero for one that is too short to say (decode will refuse and count it).
+fn stamp(record: &[u8]) -> Nanos {
+    const AT: usize = offset_of!(EventHeader, ts_ns);
+    let bytes = record.get(AT..).and_then(|rest| rest.first_chunk::<8>());
+    Nanos(bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redtap_stages::stage::Batch;
+
+    fn record(at: Nanos) -> Vec<u8> {
+        let mut bytes = vec![0; abi::HEADER_LEN];
+        bytes[24..32].copy_from_slice(&at.0.to_ne_bytes());
+        bytes
+    }
+
+    fn run(stamps: &[u64]) -> Vec<(usize, Filled)> {
+        let records: Vec<_> = stamps.iter().map(|&ms| record(Nanos::from_millis(ms))).collect();
+        let mut source = StreamTime::new(Iterated(records.into_iter()));
+        let mut steps = Vec::new();
+        loop {
+            let mut batch = EventBatch::default();
+            let filled = source.fill(&mut batch);
+            steps.push((batch.len(), filled));
+            if matches!(filled, Filled::End(_)) {
+                return steps;
+            }
+        }
+    }
+
+    #[test]
+    fn a_silence_is_passed_on_second_by_second() {
+        let ms = Nanos::from_millis;
+        assert_eq!(
+            run(&[1000, 1010, 3500, 3400]),
+            vec![
+                (2, Filled::Records(ms(1010))),
+                (0, Filled::Time(ms(2010))),
+                (0, Filled::Time(ms(3010))),
+                (2, Filled::Records(ms(3500))),
+                (0, Filled::End(ms(3500))),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_records_and_in_time() {
+        let steps = run(&[5; BATCH_RECORDS + 1]);
+        assert_eq!(steps[0].0, BATCH_RECORDS);
+        assert_eq!(steps[1].0, 1);
+        assert_eq!(run(&[0, 250, 251])[0].0, 2);
+    }
+
+    #[test]
+    fn a_very_long_silence_ends_in_one_leap() {
+        let day = 86_400_000;
+        let steps = run(&[0, day]);
+        assert_eq!(steps.len(), 1 + MAX_STEPS as usize + 2);
+        assert_eq!(steps[MAX_STEPS as usize + 1], (1, Filled::Records(Nanos::from_millis(day))));
+    }
+
+    #[test]
+    fn stops_when_asked() {
+        let mut source = StreamTime::new(Iterated(std::iter::repeat(record(Nanos(5)))));
+        let mut batch = EventBatch::default();
+        assert_eq!(source.fill(&mut batch), Filled::Records(Nanos(5)));
+        source.stop();
+        batch.recycle();
+        assert_eq!(source.fill(&mut batch), Filled::End(Nanos(5)));
+        assert_eq!(source.totals().records, BATCH_RECORDS as u64);
+    }
+}
