@@ -203,5 +203,5 @@ fn mask(next: u32) -> u64 {
 
 /// Direction of turn 0 (or of the turn that many before), where turn `distance` goes in `direction`.
 fn direction_of(distance: u32, direction: Direction) -> Direction {
-    if distance % 2 == 0 { direction } else { direction.reverse() }
+    if distance.is_multiple_of(2) { direction } else { direction.reverse() }
 }
