@@ -146,7 +146,7 @@ impl<M> Decode<M> {
                 out.opened(conn, record);
             }
         }
-        let done = if record.transport.is_datagram() {
+        let done = if conn.info.transport.is_datagram() {
             datagram_record(conn, record, out)
         } else {
             stream_record(conn, record, out)
