@@ -6,7 +6,7 @@ mod records;
 
 use records::{Bytes, UDP, header, put};
 use redtap_stages::abi::{EventHeader, flag, kind, reason};
-use redtap_stages::decode::{Decode, DecodeSettings, ListeningPorts, Reject};
+use redtap_stages::decode::{Decode, DecodeSettings, ListeningPorts, MAX_PAST, Reject};
 use redtap_stages::flow::conn::Direction::{Egress, Ingress};
 use redtap_stages::flow::conn::{About, Address, Direction, Role, Transport, What};
 use redtap_stages::flow::event::{EventBatch, Span};
@@ -120,7 +120,10 @@ fn counts_refused_turns_by_the_parity_of_their_numbers() {
     let mut bench = bench();
     bench.say(&data(1, Ingress, 0, 0, 0, 10));
     // Turns 1 (answer), 2 (request), 3 (answer) were refused.
-    assert_eq!(bench.say(&data(1, Ingress, 4, 30, 50, 10)), ["out 0+0~50", "missed 1/2", "in 10+0~20", "in 30+10!"]);
+    let items = bench.give(&data(1, Ingress, 4, 30, 50, 10));
+    let said: Vec<_> = items.iter().map(words).collect();
+    assert_eq!(said, ["out 0+0~50", "missed 1/2", "in 10+0~20", "in 30+10!"]);
+    assert_eq!(items[2].at, Nanos(4_500), "over when the other side had spoken last, not when turn 4 began");
 }
 
 #[test]
@@ -339,6 +342,34 @@ fn a_datagram_is_missed_when_the_window_has_passed_it() {
         said.extend(bench.say(&record).into_iter().filter(|word| word.starts_with("missed")));
     }
     assert_eq!(said, ["missed 1/0"]);
+}
+
+#[test]
+fn a_jump_past_the_whole_window_counts_every_datagram_it_passed() {
+    let mut bench = bench();
+    let mut record = data(1, Ingress, 100, 1_000, 0, 10);
+    record.transport = UDP;
+    let mut said = bench.say(&record);
+    (record.turn, record.offset) = (300, 3_000);
+    said.extend(bench.say(&record));
+    let mut progress = header(1, kind::PROGRESS, Ingress, 300);
+    (progress.transport, progress.offset) = (UDP, 3_010);
+    said.extend(bench.say(&progress));
+    // 0..=36 fall out at once, 37..=99 and 101..=236 at the jump, 237..=299 when the slot settles them: all but 100 and 300.
+    assert_eq!(said, ["opened", "missed 37/0", "in 1000+10!", "missed 199/0", "in 3000+10!", "missed 63/0"]);
+}
+
+#[test]
+fn what_is_remembered_of_former_connections_is_bounded_and_counted() {
+    let mut bench = bench();
+    let far = 1 + u64::try_from(MAX_PAST).unwrap();
+    for id in [1, far] {
+        bench.say(&data(id, Ingress, 0, 0, 0, 10));
+        bench.say(&header(id, kind::CLOSE, Ingress, 0));
+    }
+    assert_eq!(bench.decode.connections().displaced, 1);
+    assert_eq!(bench.say(&data(far, Ingress, 0, 10, 0, 10)), Vec::<String>::new());
+    assert_eq!(bench.say(&data(1, Ingress, 0, 0, 0, 10)), ["opened", "in 0+10!"], "opened anew by a belated record");
 }
 
 #[test]

@@ -94,7 +94,8 @@ impl Progress {
         (if begins { Place::Start } else { Place::Within }, missed)
     }
 
-    /// A stream is known to be in turn `turn` without a record of it; `direction` is the turn's where that is known.
+    /// A stream is known to be in turn `turn` without a record of it; `direction` is the turn's where that is known. Where no
+    /// record told and both directions moved, `guess` is who spoke first.
     pub(super) fn stream_at(&mut self, direction: Option<Direction>, turn: u32, guess: Direction) -> Missed {
         if turn < self.next || self.known == [0, 0] {
             return Missed::default();
@@ -102,7 +103,11 @@ impl Progress {
         if let Some(direction) = direction {
             self.first = Some(direction_of(turn, direction));
         }
-        let first = *self.first.get_or_insert(guess);
+        let first = *self.first.get_or_insert(match self.known {
+            [0, _] => Direction::Egress,
+            [_, 0] => Direction::Ingress,
+            _ => guess,
+        });
         let missed = self.miss(turn, direction_of(turn, first), turn.saturating_add(1));
         self.next = turn.saturating_add(1);
         missed
