@@ -148,6 +148,7 @@ impl Progress {
         let open = (!self.window & mask(self.next)).count_ones();
         self.window = u64::MAX;
         let [ingress, egress] = self.attribute(open).0;
+        self.explained = self.known;
         let mut all = missed;
         all.add(Direction::Ingress, ingress);
         all.add(Direction::Egress, egress);
@@ -172,7 +173,7 @@ impl Progress {
 
     /// Datagrams do not say which way a missed one went: the direction whose offset has an unexplained hole is it; with
     /// holes both ways, half each.
-    fn attribute(&mut self, n: u32) -> Missed {
+    fn attribute(&self, n: u32) -> Missed {
         let mut missed = Missed::default();
         if n == 0 {
             return missed;
@@ -187,7 +188,6 @@ impl Progress {
                 missed.add(Direction::Egress, n / 2);
             }
         }
-        self.explained = self.known;
         missed
     }
 
