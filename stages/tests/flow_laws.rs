@@ -113,7 +113,7 @@ fn play(kernel: &mut Kernel, requests: Direction, steps: &[Step], close_refused:
     let mut chain = Chain::new();
     for step in steps {
         match *step {
-            Step::Move(out, len, refuse) => kernel.operation(way(out), len, refuse),
+            Step::Move(out, len, refuse) => kernel.operation(way(out), &vec![b'x'; len as usize], refuse),
             // Where the answering side spoke first and no record told of it, an end cannot tell whose the turns were.
             Step::End(out, refuse) if asks_first(kernel, requests) => kernel.end(way(out), refuse),
             Step::End(..) => {}
@@ -207,7 +207,7 @@ proptest! {
         let mut chain = Chain::new();
         for step in &steps {
             match *step {
-                Step::Move(out, len, refuse) => kernel.operation(way(out), len, refuse),
+                Step::Move(out, len, refuse) => kernel.operation(way(out), &vec![b'x'; len as usize], refuse),
                 Step::End(..) => {}
                 Step::Drain => {
                     for swap in &swaps {

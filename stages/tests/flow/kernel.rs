@@ -36,7 +36,7 @@ pub(crate) struct Kernel {
     /// What really happened.
     pub(crate) turns: Vec<Turn>,
     /// What was said and not yet drained.
-    pub(crate) ring: Vec<EventHeader>,
+    pub(crate) ring: Vec<(EventHeader, Vec<u8>)>,
 }
 
 impl Kernel {
@@ -58,8 +58,9 @@ impl Kernel {
         }
     }
 
-    /// One operation of `len` bytes. Bit n of `refuse` refuses its nth record, which ends the operation's records.
-    pub(crate) fn operation(&mut self, direction: Direction, len: u32, refuse: u8) {
+    /// One operation that moves `bytes`. Bit n of `refuse` refuses its nth record, which ends the operation's records.
+    pub(crate) fn operation(&mut self, direction: Direction, bytes: &[u8], refuse: u8) {
+        let len = u32::try_from(bytes.len()).unwrap();
         self.clock += 1_000;
         let index = direction.index();
         let datagram = self.transport == super::records::UDP;
@@ -93,9 +94,11 @@ impl Kernel {
             if begins && nth == 0 {
                 record.flags |= flag::TURN_START;
             }
+            let from = (len - rest) as usize;
+            let payload = bytes[from..from + cap as usize].to_vec();
             offset += u64::from(record.len);
             rest -= record.len;
-            if !self.attempt(record, refuse >> nth.min(7) & 1 == 1) || last {
+            if !self.attempt(record, payload, refuse >> nth.min(7) & 1 == 1) || last {
                 return;
             }
         }
@@ -104,7 +107,7 @@ impl Kernel {
     pub(crate) fn end(&mut self, direction: Direction, refuse: bool) {
         self.clock += 1_000;
         let record = self.header(kind::EOF, direction);
-        self.attempt(record, refuse);
+        self.attempt(record, Vec::new(), refuse);
     }
 
     pub(crate) fn close(&mut self, reason: u8, refuse: bool) {
@@ -112,15 +115,15 @@ impl Kernel {
         let Some(direction) = self.turns.last().map(|turn| turn.direction) else { return };
         let mut record = self.header(kind::CLOSE, direction);
         record.reason = reason;
-        if !self.attempt(record, refuse) {
+        if !self.attempt(record, Vec::new(), refuse) {
             self.closed = reason;
         }
     }
 
     /// Everything in the ring, then what the slot says.
     pub(crate) fn drain(&mut self, batch: &mut EventBatch<Bytes>) {
-        for record in self.ring.drain(..) {
-            put(batch, &record, &vec![b'x'; record.cap_len as usize]);
+        for (record, payload) in self.ring.drain(..) {
+            put(batch, &record, &payload);
         }
         let Some(direction) = self.turns.last().map(|turn| turn.direction) else { return };
         if !std::mem::take(&mut self.dirty) {
@@ -143,7 +146,7 @@ impl Kernel {
     }
 
     /// True if the record entered the ring.
-    fn attempt(&mut self, record: EventHeader, refuse: bool) -> bool {
+    fn attempt(&mut self, record: EventHeader, payload: Vec<u8>, refuse: bool) -> bool {
         if refuse {
             self.dirty = true;
             return false;
@@ -153,7 +156,7 @@ impl Kernel {
         {
             turn.seen = true;
         }
-        self.ring.push(record);
+        self.ring.push((record, payload));
         true
     }
 }
