@@ -218,7 +218,7 @@ fn random_paths_fill_the_route_tables_to_their_bound_and_no_further() {
         let local = format!("10.0.0.1:{}", 1_000 + port);
         let conn = conn(u64::from(port), owner(1, "web"), Role::Server, &local, "10.0.0.9:40000");
         for _ in 0..4_000 {
-            let name = |n: u64| ["a", "b", "c"].map(|c| c.repeat((n % 16 + 1) as usize)).concat();
+            let name = |n: u64| ["x", "y", "z"].map(|c| c.repeat((n % 16 + 1) as usize)).concat();
             let target = format!("/{}/{}/{}", name(next()), name(next()), name(next()));
             run(&mut stage, NOW, vec![get(&conn, &target, "200")]);
         }
