@@ -249,10 +249,11 @@ fn no_more_wait_than_allowed_and_the_oldest_go_first() {
 fn names_from_answers_are_bounded_and_the_forgotten_ones_counted() {
     let mut stage = blind();
     let dns = conn(1, owner(20, "app"), Role::Client, "10.0.0.1:5353", "10.0.0.53:53");
-    for n in 0..40_000_u32 {
+    let input = (0..40_000_u32).map(|n| {
         let ip = std::net::Ipv4Addr::from(0x0b00_0000 + n).to_string();
-        feed(&mut stage, NOW, vec![lookup(&dns, &format!("h{n}.example.org"), &[&ip])]);
-    }
+        lookup(&dns, &format!("h{n}.example.org"), &[&ip])
+    });
+    feed(&mut stage, NOW, input.collect());
     assert!(stage.overflowed() >= 40_000 - limits::MAX_DNS_NAMES as u64);
 }
 
