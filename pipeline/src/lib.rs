@@ -20,6 +20,8 @@ pub mod edge;
 pub mod engine;
 pub mod http;
 pub mod recording;
+pub mod metadata;
+pub mod records;
 pub mod registry;
 pub mod runner;
 pub mod settings;
