@@ -152,7 +152,7 @@ pub enum BlueprintError {
     #[error("{0} shards; there can be 1 to {MAX_SHARDS}")]
     Shards(usize),
     /// Too small or too large an edge.
-    #[error("edges of {0} batches; they can hold 1 to {}", EdgeCapacity::MAX)]
+    #[error("edges of {0} batches; they can hold 1 to {max}", max = EdgeCapacity::MAX)]
     Edges(usize),
     /// A thread cannot begin with `decode`: one begins there anyway.
     #[error("a thread begins with decode in any case; name the stages that others begin with")]

@@ -17,9 +17,12 @@ pub struct Place<S> {
     pub fresh: Box<dyn FnMut() -> S + Send>,
     /// How often it is ticked.
     pub tick_every: Nanos,
-    /// Run after its ticks and after its drain.
+    /// Run after each of its turns.
     pub hook: Option<Hook<S>>,
 }
+
+/// Takes the bell it asked for.
+pub(crate) type Caller = Box<dyn FnOnce(Bell) + Send>;
 
 /// The runners of one shard.
 pub struct Chain {
@@ -30,7 +33,7 @@ pub struct Chain {
     pub(crate) edges: Vec<EdgeView>,
     pub(crate) stats: Vec<Arc<StageStats>>,
     /// Who wants to be able to ring a runner, by its place.
-    pub(crate) callers: Vec<(usize, Box<dyn FnOnce(Bell) + Send>)>,
+    pub(crate) callers: Vec<(usize, Caller)>,
 }
 
 /// Reaches one stage from any thread while it runs.

@@ -198,7 +198,12 @@ impl Conservation {
         self.expect("records given by the source, and fed", "drain", given, drain.fed + drain.unsendable);
         let mut sent = drain.fed;
         for stage in &shard.stages {
-            self.expect("records sent to a stage, and taken from its edge", stage.name, sent, stage.inlet.records_taken);
+            self.expect(
+                "records sent to a stage, and taken from its edge",
+                stage.name,
+                sent,
+                stage.inlet.records_taken,
+            );
             let totals = &stage.totals;
             self.expect("records taken from an edge, and by its stage", stage.name, sent, totals.taken);
             sent = totals.sent;

@@ -42,7 +42,10 @@ pub enum RecordingError {
     #[error("recorded on a machine of another byte order")]
     ByteOrder,
     /// From another version of redtap.
-    #[error("the file has layout {format} and records of version {abi}; this redtap reads {FORMAT} and {}", abi::VERSION)]
+    #[error(
+        "the file has layout {format} and records of version {abi}; this redtap reads {FORMAT} and {}",
+        abi::VERSION
+    )]
     Version {
         /// Version of the layout in the file.
         format: u16,
@@ -56,7 +59,10 @@ pub enum RecordingError {
         offset: u64,
     },
     /// A length that no record has.
-    #[error("a record of {length} bytes at byte {offset}; none is shorter than {} or longer than {MAX_RECORD}", abi::HEADER_LEN)]
+    #[error(
+        "a record of {length} bytes at byte {offset}; none is shorter than {} or longer than {MAX_RECORD}",
+        abi::HEADER_LEN
+    )]
     Length {
         /// Where the record begins.
         offset: u64,

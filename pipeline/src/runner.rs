@@ -103,7 +103,7 @@ impl VerdictSink for NoVerdicts {
 /// Runs between two turns of a stage.
 pub type Control<S> = Box<dyn FnOnce(&mut S) + Send>;
 
-/// Runs after every tick and after the drain: the place to fetch what a stage knows beyond its ledger.
+/// Runs after every batch, tick and drain: the place to fetch what a stage knows beyond its ledger. Must be cheap.
 pub type Hook<S> = Box<dyn FnMut(&mut S) + Send>;
 
 /// What a runner is made of.
@@ -116,7 +116,7 @@ pub struct Parts<S: Stage, X> {
     pub exit: X,
     /// Told of the verdicts in the batches that the stage gives.
     pub verdicts: Arc<dyn VerdictSink>,
-    /// Run after ticks and after the drain.
+    /// Run after each turn of the stage.
     pub hook: Option<Hook<S>>,
     /// How often the stage is ticked, in the time of the stamps.
     pub tick_every: Nanos,
@@ -259,8 +259,8 @@ impl<S: Stage, X: Exit<S::Out>> Runner<S, X> {
         if tick {
             self.ticked = Some(now);
             self.totals.ticks += 1;
-            self.run_hook();
         }
+        self.run_hook();
         self.emit();
         self.publish();
     }

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::time::Nanos;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
 /// Most subscriptions at a time, one tap.

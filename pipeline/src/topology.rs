@@ -281,7 +281,11 @@ struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
-    fn build(&self, chain: &mut Chain, events: crate::edge::Inlet<redtap_stages::flow::event::EventBatch<Lease>>) -> Shard {
+    fn build(
+        &self,
+        chain: &mut Chain,
+        events: crate::edge::Inlet<redtap_stages::flow::event::EventBatch<Lease>>,
+    ) -> Shard {
         let stages = self.plan.stages.clone();
         let exchanges = Arc::new(Mutex::new(Exchanges::default()));
         let (segments, decode) = chain.link(events, every_second(move || Decode::new(stages.decode.clone())));
@@ -290,7 +294,8 @@ impl Wiring<'_> {
         let pair = place(move || Pair::new(stages.pair.clone()), TIMEOUT_TICK, Some(account_to(&exchanges)));
         let (paired, _) = chain.link(messages, pair);
         let (wanted_ones, _) = chain.link(paired, every_second(move || Filter::new(stages.filter.clone())));
-        let (converged, converge) = chain.link(wanted_ones, every_second(move || Converge::new(stages.converge.clone())));
+        let (converged, converge) =
+            chain.link(wanted_ones, every_second(move || Converge::new(stages.converge.clone())));
         let (outlet, joined) = chain.edge();
         let join = place(move || Join::new(stages.join.clone()), JOIN_TICK, Some(self.ask()));
         let join = chain.end(converged, join, Tapped::new(outlet, Arc::clone(self.tap)));

@@ -12,9 +12,9 @@
 use super::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use crate::clock;
 use crate::runner::VerdictSink;
+use redtap_kernel::probe::Probe;
 use redtap_kernel::ring::{Ring, RingError};
 use redtap_kernel::slots::{Shard, Slots, SlotsError, progress_event};
-use redtap_kernel::probe::Probe;
 use redtap_stages::abi::{Slot, Verdict};
 use redtap_stages::flow::event::{EventBatch, Span};
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 
 use crate::runner::Exit;
 use redtap_stages::flow::delta::Publication;
-use redtap_stages::stage::Batch;
 use redtap_stages::time::Nanos;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,7 +55,6 @@ impl Exit<Vec<Publication>> for Publications {
                 self.lost.0.fetch_add(1, Ordering::Relaxed);
             }
         }
-        batch.recycle();
         self.spare = batch;
         Ok(())
     }
