@@ -24,6 +24,7 @@ pub mod metadata;
 pub mod records;
 pub mod registry;
 pub mod runner;
+pub mod self_metrics;
 pub mod settings;
 pub mod source;
 pub mod tap;

@@ -1,7 +1,7 @@
 //! Metadata: what processes are, what listens here, what addresses are called. Off the data path.
 //!
 //! [`Resolver`] answers one question at a time and caches; [`local`] and [`hosts`] read tables of this host. Who asks, and
-//! how often, is not decided here.
+//! how often, is the business of [`feed`].
 //!
 //! **Invariant:** of a process's environment only [`service::VARIABLES`] are kept. No process is stopped, traced or
 //! signalled; everything is read from `/proc`.
@@ -9,6 +9,7 @@
 //! Bounds: [`MAX_PROCESSES`] cached processes (the one asked for longest ago makes room), [`MAX_READ`] bytes of a file.
 
 pub mod container;
+pub mod feed;
 pub mod hosts;
 pub mod local;
 mod process;
@@ -153,6 +154,11 @@ impl Resolver {
     /// The processes known, for looking at their network namespaces.
     pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
         self.known.keys().copied()
+    }
+
+    /// The identities that have a process now; each may come several times.
+    pub fn identities(&self) -> impl Iterator<Item = Arc<Identity>> + '_ {
+        self.known.values().map(|known| Arc::clone(&known.found.identity))
     }
 
     /// What it did so far.
