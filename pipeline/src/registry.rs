@@ -318,3 +318,9 @@ fn zero(metric: Metric) -> Value {
         }
     }
 }
+
+impl crate::topology::PublicationSink for Registry {
+    fn publish(&self, _shard: usize, publication: Publication) {
+        Self::publish(self, &publication);
+    }
+}

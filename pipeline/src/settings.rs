@@ -17,6 +17,7 @@ pub use error::{Problem, SettingsError};
 pub use layers::{Layers, Said, Written};
 
 use read::Reader;
+use redtap_stages::converge::{Pattern, PatternError};
 use redtap_stages::protocols::Protocol;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -159,7 +160,7 @@ pub struct FilterSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvergeSettings {
     /// Route templates, in order.
-    pub routes: Vec<String>,
+    pub routes: Vec<Pattern>,
     /// Distinct values before a segment is a variable.
     pub learned_limit: usize,
     /// Last labels of a DNS name that are kept; 0: none.
@@ -245,7 +246,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
             health_checks: reader.entries("filter.health_checks", 64, target),
         },
         converge: ConvergeSettings {
-            routes: reader.entries("converge.routes", 256, target),
+            routes: reader.entries("converge.routes", 256, pattern),
             learned_limit: reader.number("converge.learned_limit", 2..=1_000),
             dns_labels: reader.number("converge.dns_labels", 0..=8),
             methods: reader.entries("converge.methods", 64, method),
@@ -350,6 +351,15 @@ fn target(text: &str) -> Turned<String> {
     } else {
         Err(("is not a path", "begin it with / (or with * in a glob)"))
     }
+}
+
+fn pattern(text: &str) -> Turned<Pattern> {
+    text.parse().map_err(|error| match error {
+        PatternError::NoSlash => ("is not a path", "begin it with /"),
+        PatternError::TooLong => ("is too long", "at most 256 bytes fit"),
+        PatternError::OpenInside => ("has ** inside", "write ** as the last segment only"),
+        PatternError::Braces => ("has braces inside a segment", "write {name} for a whole segment, such as /users/{id}"),
+    })
 }
 
 fn method(text: &str) -> Turned<String> {

@@ -1,0 +1,388 @@
+//! The agent's own metrics: what every part says it did, through the `metrics` crate and its Prometheus exporter.
+//!
+//! A [`SelfMetrics`] owns a recorder of its own (none is installed for the process). Nothing on the data path touches it:
+//! the parts count for themselves, and [`SelfMetrics::update`] sets the counters to what they say, before each scrape and
+//! every five seconds, which is also when the exporter's upkeep is due. Handles are made once a label set; the label sets
+//! are those of shards, stages and reasons, all closed lists.
+//!
+//! Names and meanings: `docs/metrics.md`. Absent: labels that come from the network.
+
+mod process;
+mod translate;
+
+pub use process::Usage;
+
+use crate::conservation::{Conservation, ShardReport};
+use crate::http::HttpCounters;
+use crate::metadata::ResolverStats;
+use crate::registry::{Format, RegistryStats};
+use metrics::{Counter, Gauge, Label};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use redtap_kernel::losses::Losses;
+use redtap_kernel::probe::RunStats;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+/// What all parts say, at one moment.
+#[derive(Debug, Default)]
+pub struct Observed<'a> {
+    /// Of each shard.
+    pub shards: &'a [ShardReport],
+    /// The sums.
+    pub conservation: Option<&'a Conservation>,
+    /// What the kernel programs counted.
+    pub losses: Option<Losses>,
+    /// What the kernel programs cost; only when kernel statistics are on.
+    pub runs: Option<RunStats>,
+    /// The registry.
+    pub registry: RegistryStats,
+    /// Exchanges that went to an overflow series.
+    pub overflowed: u64,
+    /// Process look-ups.
+    pub resolver: ResolverStats,
+    /// The endpoint.
+    pub http: Option<&'a HttpCounters>,
+    /// The agent's own cost.
+    pub usage: Usage,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The metrics. Share it behind a lock: it is used once a scrape.
+pub struct SelfMetrics {
+    recorder: PrometheusRecorder,
+    counters: HashMap<(&'static str, Labels), Counter>,
+    gauges: HashMap<(&'static str, Labels), Gauge>,
+    /// Counters of seconds: the exporter's are integers.
+    seconds: Vec<(&'static str, &'static str, f64)>,
+}
+
+impl std::fmt::Debug for SelfMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SelfMetrics").field("counters", &self.counters.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for SelfMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const METADATA: metrics::Metadata<'static> = metrics::Metadata::new(module_path!(), metrics::Level::INFO, None);
+
+impl SelfMetrics {
+    /// Metrics that say nothing yet but what this binary is.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let mut all =
+            Self { recorder, counters: HashMap::new(), gauges: HashMap::new(), seconds: Vec::new() };
+        for (name, help) in HELP {
+            all.describe(name, help);
+        }
+        all.gauge("redtap_build_info", vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0);
+        all
+    }
+
+    /// Sets everything to what the parts say.
+    pub fn update(&mut self, observed: &Observed<'_>) {
+        for (number, shard) in observed.shards.iter().enumerate() {
+            self.shard(&number.to_string(), shard);
+        }
+        if let Some(conservation) = observed.conservation {
+            self.sums(conservation);
+        }
+        self.losses(observed);
+        self.parts(observed);
+        let usage = &observed.usage;
+        self.gauge("redtap_process_resident_bytes", Vec::new(), float(usage.resident_bytes));
+        self.gauge("redtap_process_threads", Vec::new(), float(usage.threads));
+        self.seconds.clear();
+        let cpu = usage.cpu.as_secs_f64();
+        self.seconds.push(("redtap_process_cpu_seconds", "Processor time that the agent used.", cpu));
+        if let Some(runs) = &observed.runs {
+            let help = "Time that the kernel programs ran (kernel.bpf_stats_enabled).";
+            self.seconds.push(("redtap_bpf_run_seconds", help, float(runs.run_ns()) / 1e9));
+            self.counter("redtap_bpf_runs_total", Vec::new(), runs.run_count());
+        }
+    }
+
+    /// The exporter's upkeep: call it every few seconds.
+    pub fn upkeep(&self) {
+        self.recorder.handle().run_upkeep();
+    }
+
+    /// Appends everything in `format`, without `# EOF`.
+    pub fn render(&self, format: Format, out: &mut String) {
+        let text = self.recorder.handle().render();
+        match format {
+            Format::Text => out.push_str(&text),
+            Format::OpenMetrics => translate::to_open_metrics(&text, out),
+        }
+        for (name, help, value) in &self.seconds {
+            let family = match format {
+                Format::Text => "_total",
+                Format::OpenMetrics => "",
+            };
+            let _ = write!(out, "# HELP {name}{family} {help}\n# TYPE {name}{family} counter\n{name}_total {value}\n");
+        }
+    }
+
+    fn shard(&mut self, number: &str, report: &ShardReport) {
+        let shard = || vec![("shard", number.to_owned())];
+        let drain = &report.drain;
+        self.gauge("redtap_ring_fill_bytes", shard(), float(drain.source.ring_fill));
+        self.gauge("redtap_ring_capacity_bytes", shard(), float(drain.source.ring_capacity));
+        self.counter("redtap_drain_records_total", shard(), drain.source.records);
+        self.counter("redtap_drain_progress_total", shard(), drain.source.progress);
+        self.counter("redtap_drain_blocked_total", shard(), drain.blocked);
+        self.counter("redtap_drain_waits_total", shard(), drain.waits);
+        for stage in &report.stages {
+            let labels = || vec![("shard", number.to_owned()), ("stage", stage.name.to_owned())];
+            let totals = &stage.totals;
+            self.counter("redtap_stage_taken_total", labels(), totals.taken);
+            self.counter("redtap_stage_passed_total", labels(), totals.passed);
+            self.counter("redtap_stage_emitted_total", labels(), totals.emitted);
+            self.counter("redtap_stage_lost_total", labels(), totals.lost + totals.unsendable);
+            self.counter("redtap_stage_faults_total", labels(), totals.faults);
+            self.counter("redtap_stage_turns_total", labels(), totals.turns);
+            self.counter("redtap_stage_blocked_total", labels(), totals.blocked);
+            self.gauge("redtap_stage_held", labels(), float(totals.held));
+            self.gauge("redtap_edge_depth", labels(), float(stage.inlet.depth));
+            self.gauge("redtap_edge_records", labels(), float(stage.inlet.records_in_flight));
+            for (reason, count) in &stage.rejected {
+                let mut labels = labels();
+                labels.push(("reason", (*reason).to_owned()));
+                self.counter("redtap_stage_rejected_total", labels, *count);
+            }
+        }
+    }
+
+    fn sums(&mut self, sums: &Conservation) {
+        let exchanges = &sums.exchanges;
+        self.counter("redtap_exchanges_seen_total", Vec::new(), exchanges.seen);
+        self.counter("redtap_exchanges_reported_total", Vec::new(), exchanges.reported);
+        self.counter("redtap_exchanges_missed_total", Vec::new(), exchanges.missed);
+        self.counter("redtap_exchanges_missed_unidentified_total", Vec::new(), exchanges.missed_unidentified);
+        self.counter("redtap_exchanges_dropped_total", Vec::new(), exchanges.dropped);
+        self.counter("redtap_exchanges_lost_total", Vec::new(), exchanges.lost);
+        self.gauge("redtap_exchanges_pending", Vec::new(), float(exchanges.pending));
+        self.gauge("redtap_capture_ratio", Vec::new(), sums.capture_ratio);
+        self.gauge("redtap_balanced", Vec::new(), if sums.balanced { 1.0 } else { 0.0 });
+        self.lost("stage", sums.lost);
+    }
+
+    fn losses(&mut self, observed: &Observed<'_>) {
+        let Some(losses) = &observed.losses else { return };
+        self.counter("redtap_kernel_attempted_total", Vec::new(), losses.attempted);
+        self.counter("redtap_kernel_refused_total", vec![("reason", "ring_full".to_owned())], losses.refused_full);
+        self.counter("redtap_kernel_refused_turns_total", Vec::new(), losses.refused_turns);
+        self.counter("redtap_kernel_turns_total", Vec::new(), losses.turns);
+        self.counter("redtap_kernel_operations_total", Vec::new(), losses.operations);
+        self.counter("redtap_kernel_connections_total", Vec::new(), losses.connections);
+        self.counter("redtap_kernel_not_selected_total", Vec::new(), losses.not_selected);
+        self.counter("redtap_kernel_muted_total", Vec::new(), losses.muted);
+        self.counter("redtap_kernel_unreadable_total", Vec::new(), losses.fault);
+        self.counter("redtap_kernel_slots_lost_total", Vec::new(), losses.slot_lost);
+        self.counter("redtap_kernel_slots_lost_turns_total", Vec::new(), losses.slot_lost_turns);
+        self.lost("ring_full", losses.refused_full);
+        self.lost("no_storage", losses.no_storage);
+        self.lost("recursion", losses.missed);
+    }
+
+    fn lost(&mut self, reason: &str, count: u64) {
+        self.counter("redtap_events_lost_total", vec![("reason", reason.to_owned())], count);
+    }
+
+    fn parts(&mut self, observed: &Observed<'_>) {
+        let registry = &observed.registry;
+        self.gauge("redtap_series", Vec::new(), float(registry.series));
+        self.counter("redtap_series_expired_total", Vec::new(), registry.expired);
+        self.counter("redtap_series_overflow_total", Vec::new(), observed.overflowed);
+        self.counter("redtap_series_refused_total", Vec::new(), registry.refused);
+        self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
+        self.counter("redtap_publications_total", Vec::new(), registry.publications);
+        let resolver = &observed.resolver;
+        self.gauge("redtap_processes_known", Vec::new(), float(resolver.known));
+        self.counter("redtap_process_lookups_total", Vec::new(), resolver.looked_up);
+        self.counter("redtap_process_lookups_missed_total", Vec::new(), resolver.missed);
+        self.counter("redtap_processes_evicted_total", Vec::new(), resolver.evicted);
+        if let Some(http) = observed.http {
+            let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
+            self.counter("redtap_http_requests_total", Vec::new(), load(&http.requests));
+            self.counter("redtap_http_errors_total", Vec::new(), load(&http.errors));
+            self.counter("redtap_http_connections_total", Vec::new(), load(&http.connections.accepted));
+            self.gauge("redtap_http_connections_open", Vec::new(), float(load(&http.connections.open)));
+            for (reason, count) in
+                [("timeout", &http.connections.timed_out), ("oversized", &http.connections.oversized)]
+            {
+                self.counter("redtap_http_connections_closed_total", vec![("reason", reason.to_owned())], load(count));
+            }
+        }
+    }
+
+    fn describe(&self, name: &'static str, help: &'static str) {
+        use metrics::Recorder as _;
+        if name.ends_with("_total") {
+            self.recorder.describe_counter(name.into(), None, help.into());
+        } else {
+            self.recorder.describe_gauge(name.into(), None, help.into());
+        }
+    }
+
+    fn counter(&mut self, name: &'static str, labels: Labels, value: u64) {
+        use metrics::Recorder as _;
+        let Self { recorder, counters, .. } = self;
+        let handle = counters.entry((name, labels)).or_insert_with_key(|(name, labels)| {
+            recorder.register_counter(&key(name, labels), &METADATA)
+        });
+        handle.absolute(value);
+    }
+
+    fn gauge(&mut self, name: &'static str, labels: Labels, value: f64) {
+        use metrics::Recorder as _;
+        let Self { recorder, gauges, .. } = self;
+        let handle = gauges
+            .entry((name, labels))
+            .or_insert_with_key(|(name, labels)| recorder.register_gauge(&key(name, labels), &METADATA));
+        handle.set(value);
+    }
+}
+
+fn key(name: &'static str, labels: &Labels) -> metrics::Key {
+    let labels: Vec<Label> = labels.iter().map(|(name, value)| Label::new(*name, value.clone())).collect();
+    metrics::Key::from_parts(name, labels)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+/// One sentence a metric; `docs/metrics.md` has the same (a test compares).
+pub const HELP: &[(&str, &str)] = &[
+    ("redtap_build_info", "Version of the agent; always 1."),
+    ("redtap_ring_fill_bytes", "Bytes in the ring that are not given back to the kernel yet."),
+    ("redtap_ring_capacity_bytes", "Bytes of the ring."),
+    ("redtap_drain_records_total", "Records read as the kernel wrote them."),
+    ("redtap_drain_progress_total", "Records made from connection slots."),
+    ("redtap_drain_blocked_total", "Batches that found the first edge full."),
+    ("redtap_drain_waits_total", "Times that the drain waited for the ring."),
+    ("redtap_stage_taken_total", "Records that a stage took."),
+    ("redtap_stage_passed_total", "Records whose content a stage passed on."),
+    ("redtap_stage_emitted_total", "Records that a stage put out."),
+    ("redtap_stage_rejected_total", "Records that a stage did not pass on, by reason."),
+    ("redtap_stage_lost_total", "Records lost by a fault of a stage or of what follows it."),
+    ("redtap_stage_faults_total", "Panics of a stage that were caught; it was started again."),
+    ("redtap_stage_turns_total", "Batches that a stage took."),
+    ("redtap_stage_blocked_total", "Batches that found the next edge full."),
+    ("redtap_stage_held", "Records that a stage holds."),
+    ("redtap_edge_depth", "Batches waiting before a stage."),
+    ("redtap_edge_records", "Records waiting before a stage."),
+    ("redtap_exchanges_seen_total", "Exchanges begun."),
+    ("redtap_exchanges_reported_total", "Exchanges put out, with or without an answer."),
+    ("redtap_exchanges_missed_total", "Exchanges whose request the kernel refused a record for."),
+    ("redtap_exchanges_missed_unidentified_total", "Refused turns on connections whose protocol never became known; not among those seen."),
+    ("redtap_exchanges_dropped_total", "Exchanges not followed because a bound was reached."),
+    ("redtap_exchanges_lost_total", "Exchanges lost with a faulted stage."),
+    ("redtap_exchanges_pending", "Exchanges waiting for their answer."),
+    ("redtap_capture_ratio", "Share of the decided exchanges that were reported."),
+    ("redtap_balanced", "1 if all sums that must be equal are."),
+    ("redtap_events_lost_total", "Events lost anywhere, by reason."),
+    ("redtap_kernel_attempted_total", "Records that the kernel programs tried to put into a ring."),
+    ("redtap_kernel_refused_total", "Of these, refused, by reason."),
+    ("redtap_kernel_refused_turns_total", "Of the refused, first records of a turn."),
+    ("redtap_kernel_turns_total", "Turns begun on selected connections."),
+    ("redtap_kernel_operations_total", "Operations of selected connections that moved data."),
+    ("redtap_kernel_connections_total", "Connections given an id."),
+    ("redtap_kernel_not_selected_total", "Operations of sockets that the filters exclude."),
+    ("redtap_kernel_muted_total", "Operations of connections of no interest."),
+    ("redtap_kernel_unreadable_total", "User buffers that could not be read."),
+    ("redtap_kernel_slots_lost_total", "Connection slots taken over before they were read."),
+    ("redtap_kernel_slots_lost_turns_total", "Turns whose fate is unknown because of that."),
+    ("redtap_bpf_runs_total", "Runs of the kernel programs (kernel.bpf_stats_enabled)."),
+    ("redtap_series", "Traffic series shown."),
+    ("redtap_series_expired_total", "Series forgotten because they gained nothing for long."),
+    ("redtap_series_overflow_total", "Exchanges counted in an overflow series because the budget of their service was spent."),
+    ("redtap_series_refused_total", "Observations refused because the registry was full."),
+    ("redtap_targets_refused_total", "Identities not shown as target_info because there were too many."),
+    ("redtap_publications_total", "Publications taken by the registry."),
+    ("redtap_processes_known", "Processes whose identity is remembered."),
+    ("redtap_process_lookups_total", "Processes looked at."),
+    ("redtap_process_lookups_missed_total", "Processes that were gone before they could be looked at."),
+    ("redtap_processes_evicted_total", "Processes forgotten to make room for others."),
+    ("redtap_process_resident_bytes", "Resident memory of the agent."),
+    ("redtap_process_threads", "Threads of the agent."),
+    ("redtap_http_requests_total", "Answers of the HTTP endpoint."),
+    ("redtap_http_errors_total", "Of these, with a status of 400 or more."),
+    ("redtap_http_connections_total", "Connections accepted by the HTTP endpoint."),
+    ("redtap_http_connections_open", "Connections open now."),
+    ("redtap_http_connections_closed_total", "Connections closed by the endpoint because of a bound."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_every_metric_it_sets_with_its_help() {
+        let mut metrics = SelfMetrics::new();
+        let shard = crate::conservation::ShardReport {
+            drain: crate::drain::DrainTotals::default(),
+            stages: vec![crate::conservation::StageReport {
+                name: "decode",
+                totals: crate::runner::StageTotals { taken: 7, ..Default::default() },
+                rejected: vec![("stale", 3)],
+                inlet: crate::edge::EdgeTotals::default(),
+            }],
+            exchanges: crate::conservation::Exchanges::default(),
+        };
+        let shards = [shard];
+        let conservation = Conservation::of(None, &shards);
+        let http = HttpCounters::default();
+        metrics.update(&Observed {
+            shards: &shards,
+            conservation: Some(&conservation),
+            losses: Some(Losses { attempted: 5, ..Losses::default() }),
+            http: Some(&http),
+            usage: Usage { cpu: std::time::Duration::from_millis(1_250), resident_bytes: 4_096, threads: 3 },
+            ..Observed::default()
+        });
+        let mut text = String::new();
+        metrics.render(Format::Text, &mut text);
+        for line in [
+            "redtap_stage_taken_total{shard=\"0\",stage=\"decode\"} 7\n",
+            "redtap_stage_rejected_total{shard=\"0\",stage=\"decode\",reason=\"stale\"} 3\n",
+            "redtap_kernel_attempted_total 5\n",
+            "# TYPE redtap_process_cpu_seconds_total counter\nredtap_process_cpu_seconds_total 1.25\n",
+            "redtap_process_resident_bytes 4096\n",
+        ] {
+            assert!(text.contains(line), "lacks {line}in\n{text}");
+        }
+        for (name, help) in HELP.iter().filter(|(name, _)| !name.starts_with("redtap_bpf")) {
+            assert!(text.contains(&format!("# HELP {name} {help}\n")), "lacks {name} in\n{text}");
+        }
+        let mut open = String::new();
+        metrics.render(Format::OpenMetrics, &mut open);
+        assert!(open.contains("# TYPE redtap_stage_taken counter\nredtap_stage_taken_total{"), "{open}");
+        assert!(open.contains("# TYPE redtap_process_cpu_seconds counter\nredtap_process_cpu_seconds_total 1.25\n"), "{open}");
+        assert!(!open.contains("\n\n"), "no empty lines in OpenMetrics");
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let text = include_str!("../../docs/metrics.md");
+        for (name, help) in HELP {
+            assert!(text.contains(&format!("| `{name}`")), "docs/metrics.md lacks {name}");
+            assert!(text.contains(help), "docs/metrics.md says something else of {name} than: {help}");
+        }
+        for entry in redtap_stages::metric::TABLE {
+            assert!(text.contains(&format!("| `{}`", entry.prometheus)), "docs/metrics.md lacks {}", entry.prometheus);
+            for label in entry.labels {
+                assert!(text.contains(&format!("`{}`", label.replace('.', "_"))), "docs/metrics.md lacks {label}");
+            }
+        }
+    }
+}
