@@ -1,7 +1,7 @@
 //! Stage `aggregate`: counts exchanges in series, and says once a second what each gained.
 //!
 //! Every exchange increments the count of exactly one duration histogram; edges of the service graph are counted beside
-//! it. A series is found by numbers ([`labels::SeriesKey`]); its labels are made once. Series have two bounds, of one
+//! it. A series is found by numbers (`labels::SeriesKey`); its labels are made once. Series have two bounds, of one
 //! service and of the shard; past them an exchange is counted in the overflow series of its metric and service (all labels
 //! `_overflow`), and [`Aggregate::overflowed`] says how many were.
 //!

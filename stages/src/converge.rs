@@ -1,8 +1,8 @@
 //! Stage `converge`: gives every exchange names of low cardinality, under which it may be counted.
 //!
 //! HTTP: the endpoint is the route: a pattern of the user's if one matches, else a template made of the path
-//! ([`routes`]); query, fragment and path parameters are dropped. Redis: the command, never a key. DNS: nothing, or by
-//! configuration the last labels of the name. Methods and codes come out of tables ([`names`]).
+//! (module `routes`); query, fragment and path parameters are dropped. Redis: the command, never a key. DNS: nothing, or by
+//! configuration the last labels of the name. Methods and codes come out of tables (module `names`).
 //!
 //! Routes are learned for each service apart. A service is, before identities are known, a cgroup, a thread name, a side
 //! and the port of the answering end. Each has a budget of endpoints; past it the endpoint is `_overflow`, and
@@ -185,7 +185,9 @@ impl Converge {
             }
             service.suffixes.insert(suffix.into());
         }
-        self.symbols.intern(suffix)
+        let symbol = self.symbols.intern(suffix);
+        self.overflowed += u64::from(symbol.key() == self.symbols.overflow().key());
+        symbol
     }
 
     fn sweep(&mut self, now: Nanos) {
