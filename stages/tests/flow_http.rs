@@ -115,6 +115,8 @@ fn play(talks: &[Talk], budget: u32) -> (Kernel, Chain) {
             chain.give(&mut kernel);
         }
     }
+    // The server hangs up; the record of that may be refused too.
+    kernel.end(Direction::Egress, talks.last().is_some_and(|talk| talk.refuse.1 & 2 != 0));
     kernel.close(abi::reason::FIN, false);
     chain.give(&mut kernel);
     (kernel, chain)
