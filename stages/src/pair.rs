@@ -4,7 +4,8 @@
 //! complete; when no answer came in time ([`PairSettings`]); when the connection ended; or when the kernel refused the
 //! turn that the answer was in. What became of every exchange is in [`Pair::account`], exactly.
 //!
-//! - An answer whose request is not known is an orphan: rejected and counted, no exchange.
+//! - An answer whose request is not known is an orphan: rejected and counted. Where it shows that a request went by unread
+//!   (HTTP/1; neither older than the probe nor counted as missed before), that one is counted as missed.
 //! - An interim answer keeps its request waiting.
 //! - A push that answers nothing is no exchange: rejected as `push`.
 //! - A request past a bound is not taken in, and counted by which bound it was; those that wait are kept.
@@ -329,8 +330,8 @@ impl Turn<'_> {
             conn.protocol = message.protocol;
             let missed = conn.requests_aside();
             conn.aside = [0; 2];
-            self.account.seen += missed;
-            self.account.missed += missed;
+            self.miss(missed);
+            conn.counted_missed = missed > 0 && message.protocol.pairing() == Pairing::Fifo;
         }
         match (message.kind, message.part) {
             (MessageKind::OneWay, _) => Err(Reject::Push),
@@ -352,6 +353,7 @@ impl Turn<'_> {
         if std::mem::take(&mut conn.counted_missed) && inferred {
             return Err(Reject::CountedMissed);
         }
+        conn.asked = true;
         self.account.seen += 1;
         let exchange = begun(conn, message);
         if message.no_reply {
@@ -412,8 +414,9 @@ impl Turn<'_> {
             self.finish(conn, unfinished, None);
         }
         let head = message.part == Part::Head;
+        let nobodys = conn.nobodys_answers > 0;
         let found = match message.protocol.pairing() {
-            Pairing::Fifo if conn.nobodys_answers > 0 => {
+            Pairing::Fifo if nobodys => {
                 conn.nobodys_answers -= 1;
                 None
             }
@@ -423,6 +426,9 @@ impl Turn<'_> {
         let Some(at) = found else {
             if head {
                 conn.response_due = Due::OfNobody;
+            }
+            if !nobodys && !std::mem::take(&mut conn.counted_missed) && conn.shows_unread() {
+                self.miss(1);
             }
             return Err(Reject::Orphan);
         };
@@ -462,12 +468,21 @@ impl Turn<'_> {
             conn.put_aside(requests, responses);
             return;
         }
-        self.account.seen += u64::from(requests);
-        self.account.missed += u64::from(requests);
+        let explained = conn.counted_missed || conn.line.first().is_some();
+        self.miss(u64::from(requests));
         if responses > 0 {
+            if responses > requests && !explained && conn.shows_unread() {
+                self.miss(1);
+            }
+            conn.counted_missed = false;
             self.answered_unseen(conn, responses);
         }
         conn.counted_missed |= requests > 0 && conn.protocol.pairing() == Pairing::Fifo;
+    }
+
+    fn miss(&mut self, requests: u64) {
+        self.account.seen += requests;
+        self.account.missed += requests;
     }
 
     /// The kernel refused the turns that `responses` answers began.

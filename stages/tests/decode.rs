@@ -211,6 +211,17 @@ fn the_end_of_the_other_direction_does_not_turn_the_turns_around() {
 }
 
 #[test]
+fn where_no_record_told_who_spoke_first_the_only_one_who_spoke_did() {
+    // A server that greets; its greeting was refused.
+    let mut end = header(1, kind::EOF, Egress, 0);
+    end.offset = 30;
+    assert_eq!(bench().say(&end), ["opened", "missed 0/1", "out 0+0~30", "out 30+0 end"]);
+    // Both have spoken: who asks began.
+    (end.other_offset, end.turn) = (10, 2);
+    assert_eq!(bench().say(&end), ["opened", "in 0+0~10", "missed 2/1", "out 0+0~30", "out 30+0 end"]);
+}
+
+#[test]
 fn bytes_already_told_of_are_stale_and_of_an_overlap_only_the_rest_counts() {
     let mut bench = bench();
     bench.say(&data(1, Ingress, 0, 0, 0, 10));

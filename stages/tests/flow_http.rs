@@ -72,7 +72,7 @@ fn talk(refusals: bool) -> impl Strategy<Value = Talk> {
         if refusals { prop_oneof![3 => Just(0_u8), 1 => Just(1), 1 => any::<u8>()].boxed() } else { Just(0).boxed() }
     };
     let sizes = (proptest::option::of(0_usize..2_000), 0_usize..5_000, any::<bool>());
-    (sizes, (1_usize..3_000, 1_usize..6_000), (refuse(), refuse()), any::<bool>()).prop_map(
+    (sizes, (120_usize..3_000, 120_usize..6_000), (refuse(), refuse()), any::<bool>()).prop_map(
         |((upload, download, chunked), cuts, refuse, drain)| Talk { upload, download, chunked, cuts, refuse, drain },
     )
 }
@@ -88,7 +88,7 @@ fn request(nth: usize, talk: &Talk) -> Vec<u8> {
 }
 
 fn response(nth: usize, talk: &Talk) -> Vec<u8> {
-    let code = 200 + nth;
+    let code = 400 + nth;
     if talk.chunked && talk.download > 0 {
         let head = format!("HTTP/1.1 {code} OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", talk.download);
         [head.into_bytes(), vec![b'd'; talk.download], b"\r\n0\r\n\r\n".to_vec()].concat()
@@ -115,6 +115,8 @@ fn play(talks: &[Talk], budget: u32) -> (Kernel, Chain) {
             chain.give(&mut kernel);
         }
     }
+    // The server hangs up; the record of that may be refused too.
+    kernel.end(Direction::Egress, talks.last().is_some_and(|talk| talk.refuse.1 & 2 != 0));
     kernel.close(abi::reason::FIN, false);
     chain.give(&mut kernel);
     (kernel, chain)
@@ -132,7 +134,7 @@ proptest! {
         for (nth, (exchange, talk)) in chain.out.iter().zip(&talks).enumerate() {
             let [asked, answered] = [kernel.turns[2 * nth], kernel.turns[2 * nth + 1]];
             prop_assert_eq!(exchange.target.as_str(), format!("/item/{nth}"));
-            prop_assert_eq!(exchange.code.as_str(), (200 + nth).to_string());
+            prop_assert_eq!(exchange.code.as_str(), (400 + nth).to_string());
             prop_assert_eq!((exchange.start.0, exchange.answered.map(|at| at.0)), (asked.first, Some(answered.first)));
             if nth + 1 < talks.len() {
                 prop_assert_eq!(exchange.end.map(|at| at.0), Some(answered.last), "{:?}", talk);
@@ -149,5 +151,10 @@ proptest! {
             account.reported + account.missed + account.missed_unidentified, talks.len() as u64,
             "{:?} {:#?}", account, chain.out
         );
+        for exchange in &chain.out {
+            let nth: usize = exchange.target.as_str().trim_start_matches("/item/").parse().unwrap();
+            let own = exchange.code.is_empty() || exchange.code.as_str() == (400 + nth).to_string();
+            prop_assert!(own, "{:?}", exchange);
+        }
     }
 }

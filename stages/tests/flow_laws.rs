@@ -113,20 +113,16 @@ fn play(kernel: &mut Kernel, requests: Direction, steps: &[Step], close_refused:
     let mut chain = Chain::new();
     for step in steps {
         match *step {
+            // Who asks speaks first: an answer to nothing would be taken for that to a request which nobody read.
+            Step::Move(out, ..) if kernel.turns.is_empty() && way(out) != requests => {}
             Step::Move(out, len, refuse) => kernel.operation(way(out), &vec![b'x'; len as usize], refuse),
-            // Where the answering side spoke first and no record told of it, an end cannot tell whose the turns were.
-            Step::End(out, refuse) if asks_first(kernel, requests) => kernel.end(way(out), refuse),
-            Step::End(..) => {}
+            Step::End(out, refuse) => kernel.end(way(out), refuse),
             Step::Drain => drain(kernel, &mut chain),
         }
     }
     kernel.close(abi::reason::FIN, close_refused);
     drain(kernel, &mut chain);
     chain
-}
-
-fn asks_first(kernel: &Kernel, requests: Direction) -> bool {
-    kernel.turns.first().is_none_or(|turn| turn.direction == requests) || kernel.turns.iter().any(|turn| turn.seen)
 }
 
 fn drain(kernel: &mut Kernel, chain: &mut Chain) {

@@ -350,6 +350,33 @@ fn a_request_inferred_for_a_turn_counted_as_missed_is_not_counted_twice() {
 }
 
 #[test]
+fn an_answer_to_a_request_that_nobody_read_is_a_missed_exchange() {
+    let mut bench = Bench::http();
+    bench.response("200", 5);
+    assert_eq!((bench.pair.account().seen, bench.pair.account().missed), (1, 1));
+    bench.give(What::Missed { requests: 0, responses: 1 });
+    assert_eq!(bench.pair.account().missed, 2, "and so is a refused one");
+    bench.give(What::Missed { requests: 1, responses: 0 });
+    bench.response("200", 5);
+    assert_eq!(bench.pair.account().missed, 3, "one and the same: its turn was counted");
+    assert_eq!(bench.rejected(Reject::Orphan), 2);
+}
+
+#[test]
+fn an_answer_to_a_request_older_than_the_probe_is_not_missed() {
+    let mut bench = Bench::http();
+    let mut late = (*info(Role::Server, 0)).clone();
+    late.late = true;
+    bench.give(What::Opened(Arc::new(late)));
+    bench.response("200", 5);
+    assert_eq!(bench.pair.account().seen, 0);
+    bench.request("/a", 6);
+    bench.response("200", 7);
+    bench.response("200", 8);
+    assert_eq!(bench.pair.account().missed, 1, "from its first request on it is like any other");
+}
+
+#[test]
 fn past_its_bound_a_connection_takes_no_request_and_the_answers_keep_their_places() {
     let settings = PairSettings { pending_per_connection: 2, ..PairSettings::default() };
     let mut bench = Bench::new(Protocol::Redis, settings);

@@ -6,15 +6,15 @@
 /// stage.
 ///
 /// One exchange is seen for each request message, and for each request turn that the kernel refused on a connection whose
-/// protocol is known (or becomes known later). An answer without a request is none: its request was sent before the
-/// probe was there, or is counted as missed already.
+/// protocol is known (or becomes known later). An answer without a request is none, if its request may have been sent
+/// before the probe was there or is counted as missed already; else it is one, missed: the request went by unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
     /// All.
     pub seen: u64,
     /// Put out.
     pub reported: u64,
-    /// Request turns refused by the kernel.
+    /// Request turns refused by the kernel, and requests known only from their answers.
     pub missed: u64,
     /// Not taken in: the connection had [`crate::limits::MAX_PENDING_PER_CONNECTION`] unanswered ones.
     pub dropped_connection_full: u64,

@@ -36,8 +36,10 @@ pub(super) struct Connection {
     pub(super) nobodys_answers: u32,
     /// By id only: answers that the kernel refused, not yet known to be whose.
     pub(super) lost_answers: u32,
-    /// A request turn was refused, and no request has been read since: what a parser infers from the answers that follow
-    /// was counted as missed, once.
+    /// A request has been read.
+    pub(super) asked: bool,
+    /// A request turn was refused and counted as missed, and neither its answer nor another request has been read since: the
+    /// next answer that no request waits for is its.
     pub(super) counted_missed: bool,
 }
 
@@ -55,6 +57,7 @@ impl Connection {
             aside: [0; 2],
             nobodys_answers: 0,
             lost_answers: 0,
+            asked: false,
             counted_missed: false,
         }
     }
@@ -68,13 +71,21 @@ impl Connection {
         }
     }
 
-    /// Request turns refused before the protocol was known.
+    /// Requests that nobody read before the protocol was known. An answer has its request, even where that one's turn was
+    /// not refused but unreadable; of an old connection the first answer's may be older than the probe.
     pub(super) fn requests_aside(&self) -> u64 {
         let [ingress, egress] = self.aside;
-        match self.info.role {
-            Role::Client => egress,
-            Role::Server | Role::Unknown => ingress,
-        }
+        let (requests, responses) = match self.info.role {
+            Role::Client => (egress, ingress),
+            Role::Server | Role::Unknown => (ingress, egress),
+        };
+        if self.info.late { requests } else { requests.max(responses) }
+    }
+
+    /// True if an answer that no request waits for shows that a request went by unread: in a protocol whose parser does not
+    /// infer such requests itself, and where it cannot be older than the probe.
+    pub(super) fn shows_unread(&self) -> bool {
+        self.protocol == Protocol::Http1 && (self.asked || !self.info.late)
     }
 
     pub(super) fn put_aside(&mut self, requests: u32, responses: u32) {
