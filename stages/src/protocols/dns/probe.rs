@@ -41,11 +41,20 @@ pub(super) fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
 }
 
 fn judge(message: &[u8], context: ProbeContext) -> Probe {
+    // What is missing of the header is taken to be as it should be, so that nonsense is refused at its first wrong byte.
+    let mut padded = [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for (to, from) in padded.iter_mut().zip(message) {
+        *to = *from;
+    }
+    let sane = Header::read(&mut Cursor::new(&padded)).is_some_and(|header| is_sane(&header));
+    if !sane {
+        return Probe::NoMatch;
+    }
     let mut cursor = Cursor::new(message);
     let Some(header) = Header::read(&mut cursor) else {
         return Probe::NeedMore;
     };
-    if !is_sane(&header) || is_multicast(&header, context) {
+    if is_multicast(&header, context) {
         return Probe::NoMatch;
     }
     let home = context.server_port == PORT;

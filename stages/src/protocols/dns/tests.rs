@@ -144,6 +144,9 @@ fn refuses_what_only_looks_alike() {
         assert_eq!(Dns::probe(bytes, context(Transport::Udp, 53)), Probe::NoMatch);
         assert_ne!(Dns::probe(bytes, context(Transport::Tcp, 53)), Probe::Match(Speaker::Client));
     }
+    for bytes in [&b"SSH-2.0-x"[..], b"HELO x", b"220 mail", b"{\"id\""] {
+        assert_eq!(Dns::probe(bytes, context(Transport::Tcp, 53)), Probe::NoMatch, "refused at the first wrong byte");
+    }
     let question = packet(0, "printer.local");
     assert_eq!(Dns::probe(&question, context(Transport::Udp, 5353)), Probe::NoMatch, "multicast");
     assert_eq!(Dns::probe(&question, context(Transport::Udp, 53)), Probe::Match(Speaker::Client));
