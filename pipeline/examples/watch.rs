@@ -48,7 +48,8 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let registry = Arc::new(IntoRegistry(Registry::new(RegistrySettings::default())));
-    let sinks = Sinks { publications: Arc::clone(&registry) as Arc<dyn PublicationSink>, verdicts };
+    let sinks =
+        Sinks { publications: Arc::clone(&registry) as Arc<dyn PublicationSink>, verdicts, tap: Arc::default() };
     let plan = Blueprint { shards: probe.shards(), ..Blueprint::default() }
         .check()
         .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;

@@ -53,6 +53,8 @@ pub struct Sinks {
     pub publications: Arc<dyn PublicationSink>,
     /// Takes the verdicts: [`crate::source::rings::SlotVerdicts`] for a probe, [`crate::runner::NoVerdicts`] else.
     pub verdicts: Arc<dyn VerdictSink>,
+    /// Where single exchanges can be watched, from the first one on.
+    pub tap: Arc<Tap>,
 }
 
 impl fmt::Debug for Sinks {
@@ -99,7 +101,7 @@ impl Topology {
         if sources.len() != plan.shards {
             return Err(StartError::Sources { sources: sources.len(), shards: plan.shards });
         }
-        let tap = Arc::new(Tap::default());
+        let tap = Arc::clone(&sinks.tap);
         let (want, wanted) = crossbeam_channel::bounded(WANTED_QUEUE);
         let (mut chains, mut shards, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
         for (number, source) in sources.into_iter().enumerate() {

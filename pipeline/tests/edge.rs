@@ -1,4 +1,5 @@
 //! The laws of an edge: nothing is lost, order is kept, memory comes back, and nobody sleeps through a change.
+#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
 use proptest::prelude::*;
 use redtap::edge::{EdgeCapacity, edge};

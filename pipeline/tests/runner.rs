@@ -1,4 +1,5 @@
 //! Runners without actors: backpressure on a two-slot edge, time as data, faults, drain, control.
+#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
 use redtap::edge::{EdgeCapacity, EdgeView, Inlet, Outlet, edge};
 use redtap::runner::{
