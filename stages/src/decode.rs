@@ -84,6 +84,8 @@ pub struct Connections {
     pub idle: u64,
     /// Forgotten because the table was full.
     pub crowded_out: u64,
+    /// Remembered as closed or forgotten no longer ([`MAX_PAST`]).
+    pub displaced: u64,
 }
 
 /// The stage. `M` is what the records lie in.
@@ -127,7 +129,8 @@ impl<M> Decode<M> {
     /// How many connections came and went.
     #[must_use]
     pub fn connections(&self) -> Connections {
-        Connections { open: u64::try_from(self.table.len()).unwrap_or(u64::MAX), ..self.connections }
+        let open = u64::try_from(self.table.len()).unwrap_or(u64::MAX);
+        Connections { open, displaced: self.past.displaced(), ..self.connections }
     }
 
     fn record(&mut self, now: Nanos, record: &Record, out: &mut Outbox<'_>) -> Result<(), Reject> {
@@ -146,7 +149,7 @@ impl<M> Decode<M> {
                 out.opened(conn, record);
             }
         }
-        let done = if record.transport.is_datagram() {
+        let done = if conn.info.transport.is_datagram() {
             datagram_record(conn, record, out)
         } else {
             stream_record(conn, record, out)

@@ -196,3 +196,114 @@ impl Stage for Filter {
         self.ledger
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::conn::{Address, ConnInfo, Owner, Role, Transport};
+    use crate::flow::message::{Addresses, Status};
+    use crate::text::{Text, Token};
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    fn exchange(target: &str) -> Exchange {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Exchange {
+            conn: Arc::new(ConnInfo {
+                id: 1,
+                transport: Transport::Tcp,
+                role: Role::Server,
+                local: Address::Inet(here, 80),
+                remote: Address::Inet(here, 40_000),
+                owner: Owner { pid: 77, cgroup_id: 1, comm: *b"nginx\0\0\0\0\0\0\0\0\0\0\0" },
+                netns: 0,
+                sock_ino: 0,
+                late: false,
+            }),
+            protocol: Protocol::Http1,
+            side: Role::Server,
+            start: Nanos(1),
+            answered: None,
+            end: None,
+            method: Token::from("GET"),
+            target: Text::from(target),
+            status: Status::Ok,
+            code: Token::from("200"),
+            addresses: Addresses::new(),
+            no_answer: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            one_way: false,
+        }
+    }
+
+    /// The label of the rule that refuses it, or `passes`.
+    fn verdict(rules: FilterRules, exchange: Exchange) -> &'static str {
+        let mut filter = Filter::new(rules);
+        let mut out = Vec::new();
+        filter.process(Nanos(1), &mut vec![exchange], &mut out);
+        let ledger = filter.ledger();
+        assert_eq!((ledger.taken, usize::try_from(ledger.passed).unwrap()), (1, out.len()));
+        ledger.reasons().find(|&(_, n)| n > 0).map_or("passes", |(label, _)| label)
+    }
+
+    #[test]
+    fn with_no_rules_only_own_traffic_is_refused() {
+        assert_eq!(verdict(FilterRules::default(), exchange("/")), "passes");
+        assert_eq!(verdict(FilterRules { own_pid: Some(77), ..FilterRules::default() }, exchange("/")), "own");
+        assert_eq!(verdict(FilterRules { own_pid: Some(78), ..FilterRules::default() }, exchange("/")), "passes");
+    }
+
+    #[test]
+    fn a_deny_refuses_what_it_names_and_an_allow_everything_else() {
+        let process = |allow: &[&str], deny: &[&str]| {
+            let rules = |names: &[&str]| names.iter().map(|name| ProcessRule::Name(Glob::new(name))).collect();
+            let process = Rule { allow: rules(allow), deny: rules(deny) };
+            verdict(FilterRules { process, ..FilterRules::default() }, exchange("/"))
+        };
+        assert_eq!(process(&[], &["ngi*"]), "process");
+        assert_eq!(process(&["nginx"], &[]), "passes");
+        assert_eq!(process(&["redis"], &[]), "process");
+        assert_eq!(process(&["nginx"], &["*"]), "process", "deny wins");
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_end_that_was_connected_to() {
+        let port = |port: u16, side| {
+            let port = Rule { allow: vec![port], deny: Vec::new() };
+            verdict(FilterRules { port, ..FilterRules::default() }, Exchange { side, ..exchange("/") })
+        };
+        assert_eq!((port(80, Role::Server), port(80, Role::Client)), ("passes", "port"));
+        assert_eq!((port(40_000, Role::Server), port(40_000, Role::Client)), ("port", "passes"));
+    }
+
+    #[test]
+    fn protocols_targets_and_health_checks_are_refused_by_their_rules() {
+        let protocol = Rule { allow: Vec::new(), deny: vec![Protocol::Http1] };
+        assert_eq!(verdict(FilterRules { protocol, ..FilterRules::default() }, exchange("/")), "protocol");
+        let target = Rule { allow: Vec::new(), deny: vec![Glob::new("/admin/*")] };
+        let rules = FilterRules { target, health: vec![Glob::new("/healthz")], ..FilterRules::default() };
+        assert_eq!(verdict(rules.clone(), exchange("/admin/x?y=1")), "target");
+        assert_eq!(verdict(rules.clone(), exchange("/healthz?verbose")), "health", "the query does not count");
+        assert_eq!(verdict(rules, exchange("/healthz/not")), "passes");
+    }
+
+    #[test]
+    fn patterns_fit_whole_texts() {
+        for (pattern, text, fits) in [
+            ("", "", true),
+            ("*", "", true),
+            ("a*c", "abbbc", true),
+            ("a*c", "abcd", false),
+            ("*b*", "abc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*aab", "aaaab", true),
+            ("a**b", "ab", true),
+            ("ü?", "üß", true),
+            ("abc", "ab", false),
+        ] {
+            assert_eq!(Glob::new(pattern).fits(text), fits, "{pattern} {text}");
+        }
+    }
+}

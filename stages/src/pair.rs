@@ -170,12 +170,12 @@ impl Pair {
         }
         let Some(place) = self.connections.get_mut(slot) else { return };
         match place {
-            Some(conn) if conn.generation == key.generation => {
+            Some(conn) if conn.generation == key.generation && conn.info.id == info.id => {
                 conn.info = Arc::clone(info);
                 return;
             }
             Some(former) => {
-                // Its close was lost on the way: a stage before this one was restarted.
+                // Its close was lost on the way: a stage before this one was restarted (and numbers slots anew).
                 let mut turn = Turn {
                     settings: &self.settings,
                     slab: &mut self.slab,

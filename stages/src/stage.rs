@@ -96,7 +96,7 @@ impl Ledger {
 
     /// Counts `n` records not passed on because of `reason`. The caller has counted them as taken.
     pub fn reject<R: Reason>(&mut self, reason: R, n: u64) {
-        debug_assert_eq!(R::LABELS, self.labels, "a reason of another stage");
+        debug_assert!(R::LABELS == self.labels, "a reason of another stage");
         if let Some(count) = self.rejected.get_mut(reason.index()) {
             *count += n;
         }

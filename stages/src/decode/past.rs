@@ -32,6 +32,8 @@ pub(super) enum Past {
 pub(super) struct Memory {
     /// Grows to its bound as numbers come.
     entries: Vec<Option<Entry>>,
+    /// Entries that gave way to others.
+    displaced: u64,
 }
 
 impl Memory {
@@ -50,13 +52,19 @@ impl Memory {
         self.put(Entry { id, stood: Some(at) });
     }
 
+    /// Entries that gave way to others.
+    pub(super) fn displaced(&self) -> u64 {
+        self.displaced
+    }
+
     fn put(&mut self, entry: Entry) {
         let place = place(entry.id);
         if self.entries.len() <= place {
             self.entries.resize(place + 1, None);
         }
         if let Some(slot) = self.entries.get_mut(place) {
-            *slot = Some(entry);
+            let former = slot.replace(entry);
+            self.displaced += u64::from(former.is_some_and(|former| former.id != entry.id));
         }
     }
 }

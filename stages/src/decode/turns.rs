@@ -94,7 +94,8 @@ impl Progress {
         (if begins { Place::Start } else { Place::Within }, missed)
     }
 
-    /// A stream is known to be in turn `turn` without a record of it; `direction` is the turn's where that is known.
+    /// A stream is known to be in turn `turn` without a record of it; `direction` is the turn's where that is known. Where no
+    /// record told and both directions moved, `guess` is who spoke first.
     pub(super) fn stream_at(&mut self, direction: Option<Direction>, turn: u32, guess: Direction) -> Missed {
         if turn < self.next || self.known == [0, 0] {
             return Missed::default();
@@ -102,7 +103,11 @@ impl Progress {
         if let Some(direction) = direction {
             self.first = Some(direction_of(turn, direction));
         }
-        let first = *self.first.get_or_insert(guess);
+        let first = *self.first.get_or_insert(match self.known {
+            [0, _] => Direction::Egress,
+            [_, 0] => Direction::Ingress,
+            _ => guess,
+        });
         let missed = self.miss(turn, direction_of(turn, first), turn.saturating_add(1));
         self.next = turn.saturating_add(1);
         missed
@@ -143,6 +148,7 @@ impl Progress {
         let open = (!self.window & mask(self.next)).count_ones();
         self.window = u64::MAX;
         let [ingress, egress] = self.attribute(open).0;
+        self.explained = self.known;
         let mut all = missed;
         all.add(Direction::Ingress, ingress);
         all.add(Direction::Egress, egress);
@@ -167,7 +173,7 @@ impl Progress {
 
     /// Datagrams do not say which way a missed one went: the direction whose offset has an unexplained hole is it; with
     /// holes both ways, half each.
-    fn attribute(&mut self, n: u32) -> Missed {
+    fn attribute(&self, n: u32) -> Missed {
         let mut missed = Missed::default();
         if n == 0 {
             return missed;
@@ -182,7 +188,6 @@ impl Progress {
                 missed.add(Direction::Egress, n / 2);
             }
         }
-        self.explained = self.known;
         missed
     }
 
@@ -203,5 +208,5 @@ fn mask(next: u32) -> u64 {
 
 /// Direction of turn 0 (or of the turn that many before), where turn `distance` goes in `direction`.
 fn direction_of(distance: u32, direction: Direction) -> Direction {
-    if distance % 2 == 0 { direction } else { direction.reverse() }
+    if distance.is_multiple_of(2) { direction } else { direction.reverse() }
 }

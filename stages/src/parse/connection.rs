@@ -162,12 +162,13 @@ impl Connection {
             }
             let mut bytes = std::mem::take(&mut lane.carry);
             work.ledger.held -= held.segments;
-            work.at = lane.start;
+            let start = lane.start;
+            work.at = start;
             if held.turn_start {
                 self.turn(direction, work);
             }
             work.at = held.last;
-            let fed = self.bytes(direction, &bytes, work);
+            let fed = self.bytes(direction, &bytes, start, work);
             let fed = fed.and_then(|()| self.gap(direction, held.gap, work));
             if held.end {
                 self.end(direction, work);
@@ -226,7 +227,7 @@ impl Connection {
         let mut fed = Err(Reject::OutOfStep);
         if !lane.lost {
             let bytes = segment.captured.of(memory);
-            fed = self.bytes(direction, bytes, work);
+            fed = self.bytes(direction, bytes, work.at, work);
             let gap = gap_of(segment, bytes.len());
             fed = fed.and_then(|()| self.gap(direction, gap, work));
             if gap > 0 {
@@ -253,21 +254,26 @@ impl Connection {
         self.wire.turn(context, &mut collect(work.out, work.conn, work.at));
     }
 
-    /// Bytes behind what is carried.
-    fn bytes(&mut self, direction: Direction, mut bytes: &[u8], work: &mut Work<'_>) -> Result<(), Stopped> {
+    /// Bytes behind what is carried; the first of them moved at `start`.
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        mut bytes: &[u8],
+        start: Nanos,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
         while !bytes.is_empty() && !self.lane(direction).carry.is_empty() {
             bytes = self.behind_carry(direction, bytes, work)?;
         }
         if bytes.is_empty() {
             return Ok(());
         }
-        let at = work.at;
-        let (used, wanted) = self.drive(direction, bytes, 0, at, work)?;
+        let (used, wanted) = self.drive(direction, bytes, bytes.len(), start, work)?;
         let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) else {
             return Ok(());
         };
         let lane = self.lane(direction);
-        lane.start = at;
+        lane.start = start;
         lane.wanted = wanted;
         match work.buffers.append(&mut lane.carry, rest) {
             Some(n) if n == rest.len() => Ok(()),

@@ -63,6 +63,8 @@ struct Lane {
     partial: Partial,
     /// Last byte seen.
     last: Nanos,
+    /// The framing was lost to a gap: the next turn may begin in the middle of something.
+    torn: bool,
     /// The next bytes may be no beginning; take only what looks like one.
     resync: bool,
 }
@@ -116,13 +118,14 @@ impl Wire for Http1 {
         } else {
             let lane = state.response();
             // The answer to a HEAD that was not seen: what it says of its length is not true.
-            let doubtful = lane.open.is_some_and(|open| open.orphan);
-            lane.resync |= doubtful || lane.phase == Phase::Unframed;
+            lane.resync |= lane.open.is_some_and(|open| open.orphan);
         }
         let lane = state.lane(context);
         if lane.phase == Phase::Unframed {
             lane.finish(context.direction, sink);
-            lane.resync = true;
+            let torn = lane.torn;
+            lane.restart();
+            (lane.torn, lane.resync) = (torn, torn);
         }
     }
 
@@ -209,11 +212,6 @@ impl State {
             Phase::StartLine | Phase::Head => self.head(context, input, 0, sink),
             Phase::Body(body) => self.body(context, body, input, sink),
             Phase::Unframed => {
-                if lane.resync {
-                    lane.restart();
-                    lane.resync = true;
-                    return self.start(context, input, sink);
-                }
                 lane.count(input.len() as u64);
                 consumed(input.len())
             }
@@ -232,6 +230,7 @@ impl State {
         match read_start_line(request, context, input) {
             Ok(Some((draft, len, whole))) => {
                 lane.resync = false;
+                lane.torn = false;
                 lane.draft = Some(draft);
                 lane.fields = Fields::default();
                 lane.partial.clear();
@@ -298,6 +297,7 @@ impl State {
                 open.cut = true;
                 open.bytes = open.bytes.saturating_add(rest.len() as u64);
                 lane.head_out(message, open, Phase::Unframed, sink);
+                lane.torn = true;
                 self.unread(context);
                 return consumed(input.len());
             }
@@ -417,6 +417,7 @@ impl State {
             Some(None) | None => {
                 self.lost(context, sink);
                 let lane = self.lane(context);
+                lane.torn = true;
                 lane.last = context.at;
                 lane.count(gap.get());
                 Step::Consumed(gap)
@@ -508,6 +509,7 @@ impl Lane {
         self.phase = Phase::Start;
         self.partial.clear();
         self.resync = false;
+        self.torn = false;
     }
 }
 

@@ -433,10 +433,10 @@ pub(crate) fn keeps_probe<W: Wire>(prefix: &[u8], context: ProbeContext, wanted:
     assert_eq!(W::probe(prefix, context), wanted);
 }
 
-/// All of `1..len`, or some hundred of them spread out where that is more.
+/// All of `0..len`, or some hundred of them spread out where that is more.
 fn sampled(len: usize) -> impl Iterator<Item = usize> {
-    let step = len / 300 + 1;
-    (0..len).filter(move |at| *at < 80 || at % step == 0 || at + 40 > len)
+    let step = len / 150 + 1;
+    (0..len).filter(move |at| *at < 60 || at % step == 0 || at + 40 > len)
 }
 
 /// xorshift: the same hostile bytes on every run.
@@ -458,6 +458,6 @@ impl Random {
 
     fn byte(&mut self, round: usize) -> u8 {
         let palette = b"\r\n*$:+-_>|~%#,(!=;.?0123456789 \0\xff\xc0GETPOST/HTTP1.";
-        if round % 2 == 0 { palette[self.below(palette.len())] } else { self.next() as u8 }
+        if round.is_multiple_of(2) { palette[self.below(palette.len())] } else { self.next() as u8 }
     }
 }

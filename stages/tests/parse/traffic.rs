@@ -71,6 +71,14 @@ impl Traffic {
         self.push(What::Item(segment))
     }
 
+    /// Bytes that moved in turns that were missed: in no turn that is known.
+    pub(crate) fn unseen(&mut self, direction: Direction, gap: u64) -> &mut Self {
+        let speaker = self.speaker.replace(direction);
+        self.say(direction, &[], gap);
+        self.speaker = speaker;
+        self
+    }
+
     pub(crate) fn end(&mut self, direction: Direction) -> &mut Self {
         self.say(direction, &[], 0);
         if let Some(About { what: What::Item(segment), .. }) = self.items.last_mut() {

@@ -1,0 +1,314 @@
+//! The parse stage behind identify: real recordings cut anywhere, things missing anywhere, and its bounds.
+
+#[path = "parse/traffic.rs"]
+mod traffic;
+
+use proptest::prelude::*;
+use redtap_stages::abi::Capture;
+use redtap_stages::flow::conn::{ConnInfo, Direction::*, Role, Transport, What};
+use redtap_stages::flow::message::{Message, MessageBatch, MessageKind, Part};
+use redtap_stages::flow::segment::SegmentBatch;
+use redtap_stages::identify::Identify;
+use redtap_stages::limits;
+use redtap_stages::parse::{Parse, Reject};
+use redtap_stages::protocols::Protocol;
+use redtap_stages::stage::Stage;
+use redtap_stages::time::Nanos;
+use traffic::{Bytes, Traffic, folded, info, messages, recording, said};
+
+const RECORDINGS: &[&[u8]] = &[
+    include_bytes!("fixtures/http1/nginx_keepalive.bin"),
+    include_bytes!("fixtures/http1/nginx_gzip_chunked.bin"),
+    include_bytes!("fixtures/http1/nginx_pipeline.bin"),
+    include_bytes!("fixtures/http1/node_trailers.bin"),
+    include_bytes!("fixtures/http1/node_early_hints.bin"),
+    include_bytes!("fixtures/http1/node_chunked_upload.bin"),
+    include_bytes!("fixtures/http1/python_until_close.bin"),
+];
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const NO: &[u8] = b"HTTP/1.1 204 No\r\n\r\n";
+
+/// Both stages, as they run.
+struct Both {
+    identify: Identify<Bytes>,
+    parse: Parse<Bytes>,
+    out: MessageBatch,
+}
+
+impl Both {
+    fn new() -> Self {
+        Self { identify: Identify::new(), parse: Parse::new(), out: MessageBatch::default() }
+    }
+
+    fn run(&mut self, traffic: &mut Traffic) -> &mut Self {
+        let mut segments = SegmentBatch::default();
+        self.identify.process(Nanos(0), &mut traffic.batch(), &mut segments);
+        self.parse.process(Nanos(0), &mut segments, &mut self.out);
+        assert!(segments.memory.is_none(), "the lease ends in parse");
+        self.checked()
+    }
+
+    fn checked(&mut self) -> &mut Self {
+        let ledger = self.parse.ledger();
+        assert!(ledger.balances(), "{ledger:?}");
+        assert!(self.parse.buffered() <= limits::PARSE_BUFFERS_TOTAL);
+        assert_eq!(ledger.emitted, self.out.items.len() as u64);
+        self
+    }
+
+    fn drain(&mut self) -> &mut Self {
+        self.parse.drain(Nanos(u64::MAX), &mut self.out);
+        assert_eq!(self.parse.ledger().held, 0);
+        self.checked()
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        messages(&self.out)
+    }
+
+    fn rejected(&self, why: Reject) -> u64 {
+        self.parse.ledger().rejected_for(why)
+    }
+}
+
+/// A recording as segments, each cut at `cuts(len)`, a batch now and then.
+fn play(role: Role, file: &[u8], mut cuts: impl FnMut(usize) -> Vec<usize>, every: usize) -> Vec<Message> {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, role);
+    let mut said = 0;
+    for (direction, bytes) in recording(file) {
+        let direction = if role == Role::Server { direction.reverse() } else { direction };
+        let mut from = 0;
+        for cut in cuts(bytes.len()).into_iter().chain([bytes.len()]) {
+            if cut > from {
+                traffic.say(direction, &bytes[from..cut], 0);
+                from = cut;
+                said += 1;
+                if said % every == 0 {
+                    both.run(&mut traffic);
+                }
+            }
+        }
+    }
+    traffic.end(Egress).end(Ingress).close();
+    both.run(&mut traffic);
+    assert_eq!(both.parse.ledger().rejected.iter().sum::<u64>(), 0, "all of a clean recording is read");
+    assert!(matches!(both.out.items.last().unwrap().what, What::Closed(_)), "the closing is the last word");
+    both.messages()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_cut_into_segments_and_batches_gives_the_same_messages(
+        which in 0..RECORDINGS.len(),
+        server in any::<bool>(),
+        places in proptest::collection::vec(any::<proptest::sample::Index>(), 0..12),
+        every in 1..9_usize,
+    ) {
+        let role = if server { Role::Server } else { Role::Client };
+        let whole = folded(&play(role, RECORDINGS[which], |_| Vec::new(), 1000));
+        let mut cuts = |len: usize| {
+            let mut cuts = places.iter().map(|place| place.index(len + 1)).collect::<Vec<_>>();
+            cuts.sort_unstable();
+            cuts
+        };
+        prop_assert_eq!(folded(&play(role, RECORDINGS[which], &mut cuts, every)), whole);
+    }
+
+    #[test]
+    fn whatever_is_missing_the_ledger_balances_and_the_next_turn_is_read(
+        which in 0..RECORDINGS.len() - 1,
+        plan in proptest::collection::vec((0..10_u8, any::<proptest::sample::Index>(), 0..5000_u64), 1..40),
+    ) {
+        let mut both = Both::new();
+        let mut traffic = Traffic::open(0, Role::Client);
+        traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+        let records = recording(RECORDINGS[which]);
+        for ((kind, place, gap), (direction, bytes)) in plan.iter().zip(records.iter().cycle()) {
+            let (head, tail) = bytes.split_at(place.index(bytes.len()));
+            match kind {
+                0 => traffic.say(*direction, head, tail.len() as u64),
+                1 => traffic.say(*direction, head, 0).say(*direction, &[], *gap).say(*direction, tail, 0),
+                2 => traffic.missed(1, u32::from(*kind)),
+                3 => traffic.say(*direction, tail, 0),
+                4 => traffic.say(*direction, &[], *gap),
+                _ => traffic.say(*direction, head, 0).say(*direction, tail, 0),
+            };
+            both.run(&mut traffic);
+        }
+        // An end to whatever is left of bodies, then one exchange in the open.
+        traffic.missed(1, 1).say(Egress, GET, 0).say(Ingress, NO, 0);
+        both.run(&mut traffic);
+        let all = said(&both.messages());
+        prop_assert_eq!(&all[all.len() - 2..], ["GET /a", "204"]);
+        traffic.close();
+        both.run(&mut traffic).drain();
+    }
+}
+
+#[test]
+fn byte_by_byte_is_no_different() {
+    for file in RECORDINGS {
+        let whole = folded(&play(Role::Client, file, |_| Vec::new(), 1000));
+        assert_eq!(folded(&play(Role::Client, file, |len| (1..len).collect(), 100)), whole);
+    }
+}
+
+#[test]
+fn replays_what_came_before_the_protocol_was_known_with_its_times() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Unknown);
+    traffic.say(Ingress, b"BREW /pot", 0).say(Ingress, b" HTTP/1.1\r\n\r\n", 0);
+    both.run(&mut traffic);
+    assert_eq!((both.parse.ledger().held, both.messages().len()), (2, 0));
+    traffic.say(Egress, NO, 0);
+    both.run(&mut traffic);
+    let messages = both.messages();
+    assert_eq!(said(&messages), ["BREW /pot", "204"]);
+    assert_eq!((messages[0].start, messages[0].end), (Nanos(1000), Nanos(2000)));
+    assert_eq!(both.parse.ledger().held, 0);
+}
+
+#[test]
+fn takes_the_start_of_a_message_from_its_first_byte() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, b"GET /1 HT", 0).say(Egress, b"TP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n", 0);
+    both.run(&mut traffic);
+    let starts = both.messages().iter().map(|message| message.start).collect::<Vec<_>>();
+    assert_eq!(starts, [Nanos(1000), Nanos(2000)]);
+}
+
+#[test]
+fn mutes_what_an_upgrade_handed_over() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(4, Role::Client);
+    for (direction, bytes) in recording(include_bytes!("fixtures/http1/node_upgrade.bin")) {
+        traffic.say(direction, &bytes, 0);
+    }
+    both.run(&mut traffic);
+    assert_eq!(both.messages().len(), 2);
+    assert_eq!(both.rejected(Reject::HandedOver), 4);
+    let verdict = both.out.verdicts.first().copied().expect("a verdict");
+    assert_eq!((verdict.conn_id, verdict.capture, both.out.verdicts.len()), (5, Capture::Mute, 1));
+}
+
+#[test]
+fn gives_up_after_eight_malformed_turns_in_a_row_and_not_before() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    for _ in 0..7 {
+        traffic.say(Egress, b"?\r\n", 0).say(Ingress, &[], 1);
+    }
+    traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    both.run(&mut traffic);
+    assert_eq!((both.rejected(Reject::Malformed), both.rejected(Reject::GivenUp)), (7, 0));
+    for _ in 0..8 {
+        traffic.say(Egress, b"?\r\n", 0).say(Ingress, &[], 1);
+    }
+    traffic.say(Egress, GET, 0);
+    both.run(&mut traffic);
+    assert_eq!((both.rejected(Reject::Malformed), both.rejected(Reject::GivenUp)), (15, 2));
+    assert_eq!(both.out.verdicts.last().map(|verdict| verdict.capture), Some(Capture::Mute));
+}
+
+#[test]
+fn a_missed_turn_ends_what_was_open_and_makes_nothing_up() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, &GET.repeat(2), 0);
+    traffic.say(Ingress, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", 0);
+    // As decode says it: what moved unseen, then what was missed.
+    traffic.unseen(Ingress, 100).missed(1, 1).unseen(Egress, 50).say(Egress, GET, 0).say(Ingress, NO, 0);
+    both.run(&mut traffic);
+    let messages = both.messages();
+    assert_eq!(said(&messages), ["GET /a", "GET /a", "200", "GET /a", "204"]);
+    let missed = both.out.items.iter().position(|about| matches!(about.what, What::Missed { .. })).unwrap();
+    let end = both.out.items.iter().position(|about| matches!(&about.what, What::Item(m) if m.part == Part::End));
+    assert!(end.unwrap() < missed, "first what is known, then that something was missed");
+}
+
+#[test]
+fn an_answer_cut_by_the_budget_ends_at_its_last_byte() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", 1000);
+    traffic.clock = 50_000_000;
+    traffic.say(Ingress, &[], 4000);
+    both.run(&mut traffic);
+    let end = both.messages().pop().unwrap();
+    assert_eq!((end.part, end.kind, end.end, end.bytes), (Part::End, MessageKind::Response, Nanos(50_001_000), 5041));
+}
+
+#[test]
+fn memory_for_unfinished_bytes_is_bounded_in_all_and_given_back() {
+    let mut both = Both::new();
+    let most = u32::try_from(limits::PARSE_BUFFERS_TOTAL / limits::PARSE_BUFFER).unwrap();
+    let unknown = vec![b'?'; limits::PARSE_BUFFER + 100];
+    let mut all = (0..most + 50).map(|slot| Traffic::open(slot, Role::Client)).collect::<Vec<_>>();
+    for traffic in &mut all {
+        both.run(traffic.say(Egress, &unknown, 0));
+    }
+    assert_eq!(both.parse.buffered(), limits::PARSE_BUFFERS_TOTAL);
+    assert_eq!(both.parse.counts().buffer_full, u64::from(most + 50));
+    for traffic in &mut all {
+        both.run(traffic.close());
+    }
+    assert!(both.parse.buffered() <= 256 * limits::PARSE_BUFFER, "only a few are kept for later");
+    assert_eq!(both.rejected(Reject::Unidentified), u64::from(most + 50));
+    let mut traffic = Traffic::open(0, Role::Client);
+    both.run(traffic.say(Egress, b"GET /a HTT", 0)).run(traffic.say(Egress, b"P/1.1\r\n\r\n", 0));
+    assert_eq!(said(&both.messages()), ["GET /a"], "and there is room again");
+}
+
+#[test]
+fn a_datagram_carries_nothing_over_to_the_next() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::of(0, ConnInfo { transport: Transport::Udp, ..info(1) });
+    traffic.protocol = Protocol::Http1;
+    traffic.say(Egress, GET, 0).say(Egress, b"GET /half HT", 0).say(Egress, b"TP/1.1\r\n\r\n", 0).say(Egress, GET, 0);
+    both.run(&mut traffic);
+    assert_eq!(said(&both.messages()), ["GET /a", "GET /a"]);
+}
+
+#[test]
+fn knows_only_connections_it_was_told_of() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    drop(traffic.batch());
+    traffic.protocol = Protocol::Http1;
+    let mut segments = traffic.say(Egress, GET, 0).batch();
+    both.parse.process(Nanos(0), &mut segments, &mut both.out);
+    assert_eq!(both.rejected(Reject::UnknownConnection), 1);
+    both.checked();
+}
+
+#[test]
+fn raises_the_budget_of_a_pipeline_that_keeps_being_cut() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+    let mut classes = Vec::new();
+    for _ in 0..12 {
+        traffic.say(Egress, set, 40_000).say(Ingress, b"+OK\r\n", 0);
+        both.run(&mut traffic);
+        classes.extend(both.out.verdicts.drain(..).map(|verdict| verdict.egress_class));
+    }
+    assert_eq!(classes, [15, 16], "in steps, up to 64 KiB");
+    assert_eq!(both.parse.counts().raised, 2);
+}
+
+#[test]
+fn drains_what_is_open() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, b"HTTP/1.0 200 OK\r\n\r\nbody", 0);
+    both.run(&mut traffic);
+    assert_eq!(both.messages().last().unwrap().part, Part::Head);
+    both.drain();
+    let end = both.messages().pop().unwrap();
+    assert_eq!((end.part, end.bytes, end.cut), (Part::End, 23, false));
+}
