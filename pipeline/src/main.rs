@@ -1,1 +1,20 @@
-fn main() {}
+//! The `redtap` binary: reads the command line, embeds the library, says what went wrong.
+
+mod commands;
+mod live;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::main() {
+        Ok(code) => code,
+        Err(error) => {
+            // One line a cause; never a backtrace.
+            eprintln!("redtap: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -77,8 +77,7 @@ impl SelfMetrics {
     #[must_use]
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let mut all =
-            Self { recorder, counters: HashMap::new(), gauges: HashMap::new(), seconds: Vec::new() };
+        let mut all = Self { recorder, counters: HashMap::new(), gauges: HashMap::new(), seconds: Vec::new() };
         for (name, help) in HELP {
             all.describe(name, help);
         }
@@ -235,9 +234,9 @@ impl SelfMetrics {
     fn counter(&mut self, name: &'static str, labels: Labels, value: u64) {
         use metrics::Recorder as _;
         let Self { recorder, counters, .. } = self;
-        let handle = counters.entry((name, labels)).or_insert_with_key(|(name, labels)| {
-            recorder.register_counter(&key(name, labels), &METADATA)
-        });
+        let handle = counters
+            .entry((name, labels))
+            .or_insert_with_key(|(name, labels)| recorder.register_counter(&key(name, labels), &METADATA));
         handle.absolute(value);
     }
 
@@ -284,7 +283,10 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_exchanges_seen_total", "Exchanges begun."),
     ("redtap_exchanges_reported_total", "Exchanges put out, with or without an answer."),
     ("redtap_exchanges_missed_total", "Exchanges whose request the kernel refused a record for."),
-    ("redtap_exchanges_missed_unidentified_total", "Refused turns on connections whose protocol never became known; not among those seen."),
+    (
+        "redtap_exchanges_missed_unidentified_total",
+        "Refused turns on connections whose protocol never became known; not among those seen.",
+    ),
     ("redtap_exchanges_dropped_total", "Exchanges not followed because a bound was reached."),
     ("redtap_exchanges_lost_total", "Exchanges lost with a faulted stage."),
     ("redtap_exchanges_pending", "Exchanges waiting for their answer."),
@@ -305,7 +307,10 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_bpf_runs_total", "Runs of the kernel programs (kernel.bpf_stats_enabled)."),
     ("redtap_series", "Traffic series shown."),
     ("redtap_series_expired_total", "Series forgotten because they gained nothing for long."),
-    ("redtap_series_overflow_total", "Exchanges counted in an overflow series because the budget of their service was spent."),
+    (
+        "redtap_series_overflow_total",
+        "Exchanges counted in an overflow series because the budget of their service was spent.",
+    ),
     ("redtap_series_refused_total", "Observations refused because the registry was full."),
     ("redtap_targets_refused_total", "Identities not shown as target_info because there were too many."),
     ("redtap_publications_total", "Publications taken by the registry."),
@@ -367,7 +372,10 @@ mod tests {
         let mut open = String::new();
         metrics.render(Format::OpenMetrics, &mut open);
         assert!(open.contains("# TYPE redtap_stage_taken counter\nredtap_stage_taken_total{"), "{open}");
-        assert!(open.contains("# TYPE redtap_process_cpu_seconds counter\nredtap_process_cpu_seconds_total 1.25\n"), "{open}");
+        assert!(
+            open.contains("# TYPE redtap_process_cpu_seconds counter\nredtap_process_cpu_seconds_total 1.25\n"),
+            "{open}"
+        );
         assert!(!open.contains("\n\n"), "no empty lines in OpenMetrics");
     }
 

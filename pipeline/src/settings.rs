@@ -358,7 +358,9 @@ fn pattern(text: &str) -> Turned<Pattern> {
         PatternError::NoSlash => ("is not a path", "begin it with /"),
         PatternError::TooLong => ("is too long", "at most 256 bytes fit"),
         PatternError::OpenInside => ("has ** inside", "write ** as the last segment only"),
-        PatternError::Braces => ("has braces inside a segment", "write {name} for a whole segment, such as /users/{id}"),
+        PatternError::Braces => {
+            ("has braces inside a segment", "write {name} for a whole segment, such as /users/{id}")
+        }
     })
 }
 

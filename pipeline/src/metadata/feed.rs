@@ -10,7 +10,7 @@ use super::{Resolver, ResolverStats, hosts};
 use crate::clock;
 use crate::registry::Registry;
 use crate::topology::{Running, ShardControls, WantedBy};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use redtap_stages::decode::ListeningPorts;
 use redtap_stages::flow::joined::Identity;
@@ -159,8 +159,7 @@ impl Feeder {
     fn round(&mut self) {
         let again = self.rounds.is_multiple_of(REPEAT);
         self.rounds += 1;
-        let mut facts: Vec<Fact> =
-            self.resolver.gone().into_iter().map(|pid| Fact::ProcessGone { pid }).collect();
+        let mut facts: Vec<Fact> = self.resolver.gone().into_iter().map(|pid| Fact::ProcessGone { pid }).collect();
         self.place_facts(again, &mut facts);
         for shard in &self.shards {
             tell(shard, &facts);

@@ -48,10 +48,7 @@ mod tests {
     fn reads_the_right_fields_whatever_the_name_holds() {
         let stat = "7 (a) b (c) S 1 1 1 0 -1 4194560 9 9 9 9 150 25 9 9 20 0 6 0 999 88888 300 18446744073709551615 1";
         let usage = Usage::parse(stat, 100, 4_096).unwrap();
-        assert_eq!(
-            usage,
-            Usage { cpu: Duration::from_millis(1_750), resident_bytes: 300 * 4_096, threads: 6 }
-        );
+        assert_eq!(usage, Usage { cpu: Duration::from_millis(1_750), resident_bytes: 300 * 4_096, threads: 6 });
         assert_eq!(Usage::parse("", 100, 4_096), None);
         assert_eq!(Usage::parse(stat, 0, 4_096), None);
     }

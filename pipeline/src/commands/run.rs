@@ -1,0 +1,147 @@
+//! `redtap run`: settings -> endpoint -> probe -> topology -> ready, until a signal; then everything is drained.
+//!
+//! The endpoint comes first, so that a port that is taken is known before anything is attached, and so that `/readyz` can
+//! say that the probe is not there yet.
+
+use super::Run;
+use super::plan::{attach, nanos, plan};
+use super::signals::Signals;
+use super::status::{Live, Shown};
+use crate::live::Table;
+use anyhow::{Context as _, Result, anyhow};
+use parking_lot::Mutex;
+use redtap::clock;
+use redtap::http::HttpServer;
+use redtap::metadata::feed::{Feed, FeedSettings};
+use redtap::metadata::{Resolver, ResolverSettings};
+use redtap::registry::{Registry, RegistrySettings};
+use redtap::settings::Settings;
+use redtap::source::{RingSource, Source};
+use redtap::topology::{Running, Sinks, Topology};
+use redtap_kernel::probe::Probe;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a stop may take.
+const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How often the table is drawn.
+const DRAW: Duration = Duration::from_secs(1);
+/// Every how many draws the upkeep of the metrics is due.
+const UPKEEP: u32 = 5;
+
+pub(super) fn run(options: &Run) -> Result<ExitCode> {
+    let settings = options.probing.load()?.settings;
+    // Signals first: one that comes while the probe is attached must not end the process half way.
+    let mut signals = Signals::listen()?;
+    log(&settings);
+    let registry = Arc::new(Registry::new(RegistrySettings {
+        expiry: nanos(settings.series_expiry),
+        wall_offset: u64::try_from(clock::wall_offset_ns()).unwrap_or(0),
+        started: clock::monotonic(),
+    }));
+    let shown = Arc::new(Shown::new(Arc::clone(&registry)));
+    let server = HttpServer::start(settings.listen, shown.clone())?;
+    shown.count_http(Arc::clone(server.counters()));
+    shown.attach(start(&settings, &registry)?);
+    let rung = shown.live().map_or("none", |live| live.probe.rung().name());
+    tracing::info!(rung, "watching; metrics at http://{}/metrics", server.address());
+    let table = (!options.no_table && std::io::stdout().is_terminal()).then(Table::new);
+    watch(&mut signals, &shown, table);
+    let clean = stop(&shown);
+    server.stop();
+    if clean { Ok(ExitCode::SUCCESS) } else { Err(anyhow!("not everything could be drained within {STOP_WITHIN:?}")) }
+}
+
+fn log(settings: &Settings) {
+    // A subscriber that is there already (in tests) stays.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(settings.log_level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}
+
+fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
+    let probe = attach(settings)?;
+    for failure in probe.skipped() {
+        tracing::warn!("{failure}");
+    }
+    let running = topology(settings, &probe, registry)?;
+    let resolver =
+        Resolver::new(ResolverSettings { services: settings.services.clone(), ..ResolverSettings::default() });
+    let feed = Feed::start(
+        &running,
+        resolver,
+        Arc::clone(registry),
+        FeedSettings {
+            proc: PathBuf::from("/proc"),
+            hosts: PathBuf::from("/etc/hosts"),
+            expiry: nanos(settings.series_expiry),
+        },
+    )
+    .context("cannot start the metadata thread")?;
+    Ok(Live {
+        overflowed: (0..running.shards()).map(|_| Arc::default()).collect(),
+        probe,
+        running: Mutex::new(Some(running)),
+        feed: Mutex::new(Some(feed)),
+        ended: Mutex::default(),
+    })
+}
+
+fn topology(settings: &Settings, probe: &Probe, registry: &Arc<Registry>) -> Result<Running> {
+    let (sources, verdicts) = RingSource::of(probe).context("cannot map the memory of the probe")?;
+    let plan = plan(settings, probe.shards(), true)?;
+    let sinks = Sinks { publications: registry.clone(), verdicts };
+    let sources = sources.into_iter().map(|source| Box::new(source) as Box<dyn Source>).collect();
+    Topology::start(plan, sources, sinks).context("cannot start the pipeline")
+}
+
+fn watch(signals: &mut Signals, shown: &Shown, mut table: Option<Table>) {
+    let mut draws = 0_u32;
+    while !signals.wait(DRAW) {
+        draws = draws.wrapping_add(1);
+        if draws.is_multiple_of(UPKEEP) {
+            shown.upkeep();
+        }
+        if let Some(table) = &mut table {
+            table.draw(&shown.registry().snapshot(), clock::monotonic());
+        }
+    }
+    if let Some(table) = table {
+        table.leave();
+    }
+}
+
+/// Drains everything in order; true if nothing was left.
+fn stop(shown: &Shown) -> bool {
+    shown.leave();
+    let Some(live) = shown.live() else { return true };
+    let Some(running) = live.running.lock().take() else { return true };
+    let stopped = running.stop(STOP_WITHIN);
+    *live.ended.lock() = stopped.shards;
+    if let Some(feed) = live.feed.lock().take() {
+        feed.stop();
+    }
+    let (_, _, sums) = shown.sums();
+    let exchanges = &sums.exchanges;
+    tracing::info!(
+        seen = exchanges.seen,
+        reported = exchanges.reported,
+        missed = exchanges.missed,
+        dropped = exchanges.dropped,
+        balanced = sums.balanced,
+        "stopped"
+    );
+    for imbalance in &sums.imbalances {
+        tracing::error!("sums differ: {imbalance:?}");
+    }
+    if let Some(unfinished) = &stopped.unfinished {
+        tracing::error!("{unfinished}");
+    }
+    stopped.unfinished.is_none() && stopped.clean
+}

@@ -1,0 +1,213 @@
+//! What the endpoint of a running agent shows: `/metrics`, `/readyz`, `/api/v1/status`.
+//!
+//! Before the probe is attached there is only the registry to show, and the agent is not ready.
+
+use parking_lot::Mutex;
+use redtap::clock;
+use redtap::conservation::{Conservation, KernelCounts, ShardReport};
+use redtap::http::{Backend, HttpCounters};
+use redtap::metadata::feed::Feed;
+use redtap::registry::{Format, Registry};
+use redtap::self_metrics::{Observed, SelfMetrics, Usage};
+use redtap::topology::Running;
+use redtap_kernel::losses::Losses;
+use redtap_kernel::probe::Probe;
+use redtap_stages::time::Nanos;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What runs once the probe is attached.
+pub(super) struct Live {
+    pub(super) probe: Probe,
+    pub(super) running: Mutex<Option<Running>>,
+    pub(super) feed: Mutex<Option<Feed>>,
+    /// The last reports, for when the topology has ended.
+    pub(super) ended: Mutex<Vec<ShardReport>>,
+    /// Exchanges that went to an overflow series, one number a shard.
+    pub(super) overflowed: Vec<Arc<AtomicU64>>,
+}
+
+/// The agent as the endpoint sees it.
+pub(super) struct Shown {
+    registry: Arc<Registry>,
+    own: Mutex<SelfMetrics>,
+    live: OnceLock<Live>,
+    http: OnceLock<Arc<HttpCounters>>,
+    ready: AtomicBool,
+    started: Nanos,
+}
+
+impl Shown {
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            registry,
+            own: Mutex::new(SelfMetrics::new()),
+            live: OnceLock::new(),
+            http: OnceLock::new(),
+            ready: AtomicBool::new(false),
+            started: clock::monotonic(),
+        }
+    }
+
+    /// The endpoint's counters, once it runs.
+    pub(super) fn count_http(&self, counters: Arc<HttpCounters>) {
+        let _ = self.http.set(counters);
+    }
+
+    /// From now on it is ready.
+    pub(super) fn attach(&self, live: Live) {
+        let _ = self.live.set(live);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    pub(super) fn live(&self) -> Option<&Live> {
+        self.live.get()
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// No longer ready: it is being stopped.
+    pub(super) fn leave(&self) {
+        self.ready.store(false, Ordering::Release);
+    }
+
+    /// What is due every few seconds.
+    pub(super) fn upkeep(&self) {
+        self.registry.expire(clock::monotonic());
+        self.refresh();
+        self.own.lock().upkeep();
+        let Some(live) = self.live() else { return };
+        let running = live.running.lock();
+        let Some(running) = running.as_ref() else { return };
+        for (shard, count) in live.overflowed.iter().enumerate() {
+            let Some(controls) = running.controls(shard) else { continue };
+            let count = Arc::clone(count);
+            // Refused while the stage has much to do: the next upkeep asks again.
+            let _ = controls.aggregate.apply(move |aggregate| count.store(aggregate.overflowed(), Ordering::Relaxed));
+        }
+    }
+
+    fn reports(&self) -> Vec<ShardReport> {
+        self.live().map_or_else(Vec::new, |live| match live.running.lock().as_ref() {
+            Some(running) => running.report(),
+            None => live.ended.lock().clone(),
+        })
+    }
+
+    /// The sums, and what the kernel counted. The kernel is asked last, so that nothing seems to come from nowhere.
+    pub(super) fn sums(&self) -> (Vec<ShardReport>, Option<Losses>, Conservation) {
+        let reports = self.reports();
+        let losses = self.live().map(|live| live.probe.losses());
+        let sums = Conservation::of(losses.as_ref().map(kernel), &reports);
+        (reports, losses, sums)
+    }
+
+    fn refresh(&self) {
+        let (reports, losses, sums) = self.sums();
+        let overflowed = |live: &Live| live.overflowed.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let observed = Observed {
+            shards: &reports,
+            conservation: Some(&sums),
+            losses,
+            runs: self.live().and_then(|live| live.probe.run_stats()),
+            registry: self.registry.stats(),
+            overflowed: self.live().map_or(0, overflowed),
+            resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
+            http: self.http.get().map(Arc::as_ref),
+            usage: Usage::now(),
+        };
+        self.own.lock().update(&observed);
+    }
+}
+
+fn kernel(losses: &Losses) -> KernelCounts {
+    KernelCounts { attempted: losses.attempted, refused: losses.refused_full, refused_turns: losses.refused_turns }
+}
+
+impl Backend for Shown {
+    fn metrics(&self, format: Format, out: &mut String) {
+        self.refresh();
+        self.registry.snapshot().render(format, out);
+        self.own.lock().render(format, out);
+        if format == Format::OpenMetrics {
+            out.push_str("# EOF\n");
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    fn status(&self) -> Value {
+        let (reports, losses, sums) = self.sums();
+        let probe = self.live().map(|live| &live.probe);
+        let skipped: Vec<Value> = probe
+            .map(|probe| probe.skipped())
+            .unwrap_or_default()
+            .iter()
+            .map(|failure| json!({ "rung": failure.rung.name(), "reason": failure.step.to_string() }))
+            .collect();
+        let shards: Vec<Value> = reports.iter().enumerate().map(|(number, report)| shard(number, report)).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.ready(),
+            "uptime_seconds": clock::monotonic().since(self.started).as_secs_f64(),
+            "rung": probe.map(|probe| probe.rung().name()),
+            "rungs_skipped": skipped,
+            "conservation": sums,
+            "kernel": losses.map(|losses| loss_object(&losses)),
+            "shards": shards,
+            "series": self.registry.stats().series,
+        })
+    }
+}
+
+fn shard(number: usize, report: &ShardReport) -> Value {
+    let stages: Vec<Value> = report
+        .stages
+        .iter()
+        .map(|stage| {
+            let rejected: serde_json::Map<String, Value> =
+                stage.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), json!(count))).collect();
+            json!({
+                "stage": stage.name,
+                "taken": stage.totals.taken,
+                "passed": stage.totals.passed,
+                "held": stage.totals.held,
+                "rejected": rejected,
+                "lost": stage.totals.lost,
+                "emitted": stage.totals.emitted,
+                "faults": stage.totals.faults,
+                "waiting": stage.inlet.records_in_flight,
+            })
+        })
+        .collect();
+    json!({
+        "shard": number,
+        "ring_fill_bytes": report.drain.source.ring_fill,
+        "ring_capacity_bytes": report.drain.source.ring_capacity,
+        "exchanges": report.exchanges,
+        "stages": stages,
+    })
+}
+
+fn loss_object(losses: &Losses) -> Value {
+    json!({
+        "attempted": losses.attempted,
+        "refused_full": losses.refused_full,
+        "refused_turns": losses.refused_turns,
+        "turns": losses.turns,
+        "connections": losses.connections,
+        "operations": losses.operations,
+        "no_storage": losses.no_storage,
+        "slot_lost": losses.slot_lost,
+        "slot_lost_turns": losses.slot_lost_turns,
+        "not_selected": losses.not_selected,
+        "muted": losses.muted,
+        "unreadable": losses.fault,
+        "skipped_runs": losses.missed,
+    })
+}
