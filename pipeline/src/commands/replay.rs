@@ -54,7 +54,7 @@ pub(super) fn replay(options: &Replay) -> Result<ExitCode> {
     }));
     let (open, gate) = crossbeam_channel::bounded(1);
     let source = Gated { source: Box::new(reader.into_source()), gate: Some(gate) };
-    let sinks = Sinks { publications: registry.clone(), verdicts: Arc::new(NoVerdicts) };
+    let sinks = Sinks { publications: registry.clone(), verdicts: Arc::new(NoVerdicts), tap: Arc::default() };
     let running = Topology::start(plan(&settings, 1, false)?, vec![Box::new(source)], sinks)?;
     if let Some(target) = &options.records {
         let subscription = running.tap().subscribe(QUEUE, Fullness::Wait)?;
