@@ -23,9 +23,17 @@ enum {
 	NR_sendmmsg = 307,
 	NR_preadv2 = 327,
 	NR_pwritev2 = 328,
+	NR_close = 3,
+	NR_sendfile = 40,
+	NR_connect = 42,
+	NR_accept = 43,
+	NR_splice = 275,
+	NR_accept4 = 288,
 };
 
 #define REG_NR(regs) ((__s64)FIELD((regs)->orig_ax))
+/* By a plain load, where the verifier knows the pointer. */
+#define KNOWN_NR(regs) ((__s64)(regs)->orig_ax)
 #define REG_0(regs) ((__u64)FIELD((regs)->di))
 #define REG_1(regs) ((__u64)FIELD((regs)->si))
 #define REG_2(regs) ((__u64)FIELD((regs)->dx))
@@ -52,10 +60,17 @@ enum {
 	NR_sendmmsg = 269,
 	NR_preadv2 = 286,
 	NR_pwritev2 = 287,
+	NR_close = 57,
+	NR_sendfile = 71,
+	NR_splice = 76,
+	NR_accept = 202,
+	NR_connect = 203,
+	NR_accept4 = 242,
 };
 
 /* regs[0] holds the result once the call is over; orig_x0 keeps the argument. */
 #define REG_NR(regs) ((__s64)FIELD((regs)->syscallno))
+#define KNOWN_NR(regs) ((__s64)(regs)->syscallno)
 #define REG_0(regs) ((__u64)FIELD((regs)->orig_x0))
 #define REG_1(regs) ((__u64)FIELD((regs)->regs[1]))
 #define REG_2(regs) ((__u64)FIELD((regs)->regs[2]))

@@ -92,13 +92,18 @@ __inline void rt_take_over(struct rt_slot *slot, __u64 *dirty, __u32 index, __u3
 }
 
 /* Where the connection stands, for user space to find without a record. */
-__apart int rt_note(struct rt_conn *c, __u32 reason, __u32 set)
+__alone int rt_note(struct rt_conn *c, __u32 reason, __u32 set)
 {
-	__u32 index = (__u32)c->id & rt_slot_mask;
-	struct rt_slot *slot = bpf_map_lookup_elem(&rt_slots, &index);
-	__u64 *dirty = rt_dirty_word(index);
-	__u64 turn = c->turn;
+	struct rt_slot *slot;
+	__u64 *dirty, turn;
+	__u32 index;
 
+	if (!c)
+		return 0;
+	turn = c->turn;
+	index = (__u32)c->id & rt_slot_mask;
+	slot = bpf_map_lookup_elem(&rt_slots, &index);
+	dirty = rt_dirty_word(index);
 	if (!slot || !dirty)
 		return 0;
 	if (slot->conn_id != c->id)
@@ -173,14 +178,33 @@ __inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 
 	__builtin_memcpy(&ev->pid, &c->who, sizeof(c->who));
 }
 
-/* Attempts one record of `size` bytes. Not 0: refused, and counted; the caller notes the slot. */
-__inline long rt_attempt(struct rt_conn *c, struct rt_event *ev, __u64 size, __u32 set)
+/* The two ways into a ring: what this processor's scratch holds, with `cap` bytes of payload, and a header alone. Functions
+ * that the verifier checks by themselves: eight rings in the caller's frame would be eight times its states. */
+__alone int rt_put_scratch(__u32 cap)
 {
-	long refused;
+	__u32 zero = 0;
+	struct rt_scratch *s = bpf_map_lookup_elem(&rt_scratches, &zero);
 
+	if (!s || cap > RT_MAX_CHUNK)
+		return -1;
+	return rt_put(s->ev.conn_id, &s->ev, sizeof(s->ev) + cap);
+}
+
+__alone int rt_put_header(struct rt_event *ev)
+{
+	return ev ? rt_put(ev->conn_id, ev, sizeof(*ev)) : -1;
+}
+
+/* Every attempt is numbered and counted before the ring is asked, and settled after. Not 0 from `rt_settle`: refused; the
+ * caller notes the slot. */
+__inline void rt_number(struct rt_conn *c, struct rt_event *ev, __u32 set)
+{
 	ev->seq = __sync_fetch_and_add(&c->seq, 1);
 	rt_count(set, RT_C_ATTEMPTED);
-	refused = rt_put(ev->conn_id, ev, size);
+}
+
+__inline int rt_settle(struct rt_conn *c, struct rt_event *ev, int refused, __u32 set)
+{
 	if (refused) {
 		rt_count(set, RT_C_REFUSED_FULL);
 		if (ev->flags & RT_F_TURN_START)
@@ -196,13 +220,14 @@ __inline long rt_attempt(struct rt_conn *c, struct rt_event *ev, __u64 size, __u
 __apart int rt_mark(struct rt_conn *c, __u32 kind, __u32 dir, __u32 reason, __u32 set)
 {
 	__u64 turn = c->turn;
-	struct rt_event ev;
+	struct rt_event ev = {};
 
 	dir &= 1;
 	rt_head(&ev, c, kind, dir, c->offset[dir], bpf_ktime_get_ns());
 	ev.turn = turn == RT_NO_TURN ? 0 : turn >> 1;
 	ev.reason = reason;
-	if (rt_attempt(c, &ev, sizeof(ev), set))
+	rt_number(c, &ev, set);
+	if (rt_settle(c, &ev, rt_put_header(&ev), set))
 		rt_note(c, reason, set);
 	return 0;
 }
@@ -347,10 +372,8 @@ __inline int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	s->ev.flags = op->flags | (last ? 0 : RT_F_MORE) | (last && len > cap ? RT_F_CUT : 0);
 	s->ev.len = len;
 	s->ev.cap_len = cap;
-	visible(cap);
-	if (cap > RT_MAX_CHUNK)
-		return 1;
-	if (rt_attempt(c, &s->ev, sizeof(s->ev) + cap, RT_SET_OPERATION)) {
+	rt_number(c, &s->ev, RT_SET_OPERATION);
+	if (rt_settle(c, &s->ev, rt_put_scratch(cap), RT_SET_OPERATION)) {
 		rt_note(c, 0, RT_SET_OPERATION);
 		return 1;
 	}
@@ -362,12 +385,16 @@ __inline int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 }
 
 /* Moves on by one piece: the next iovec if the last is used up, then as much as fits. Not 0: done. */
-__apart int rt_step(struct rt_conn *c, struct rt_scratch *s)
+__alone int rt_step(struct rt_conn *c, struct rt_scratch *s)
 {
-	struct rt_op *op = &s->op;
-	__u32 at = op->fill & (RT_MAX_CHUNK - 1);
+	struct rt_op *op;
+	__u32 at;
 	__u64 take;
 
+	if (!c || !s)
+		return 1;
+	op = &s->op;
+	at = op->fill & (RT_MAX_CHUNK - 1);
 	if (op->want && !op->left) {
 		struct user_iovec iov = {};
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Rung `syscall`: exits of the socket system calls. Nothing is stashed at entry: at exit the arguments are still in the
- * task's saved registers, so one program a call is enough. Connections live in a hash by socket address; a socket's
- * inode number tells a new socket at an old address. Kernel 5.15 or later with BTF.
+ * task's saved registers. Connections live in a hash by socket address; a socket's inode number tells a new socket at
+ * an old address. Kernel 5.12 or later with BTF.
  */
 #include "capture.h"
 
@@ -21,13 +21,7 @@ struct {
 	__typed(value, struct rt_conn);
 } rt_blank SEC(".maps");
 
-/* include/trace/syscall.h, struct syscall_trace_exit and syscall_trace_enter */
-struct exit_args {
-	__u64 common;
-	__s64 nr;
-	__s64 ret;
-};
-
+/* include/trace/syscall.h, struct syscall_trace_enter */
 struct enter_args {
 	__u64 common;
 	__s64 nr;
@@ -228,48 +222,6 @@ __apart int rt_vector(struct pt_regs *regs, __u32 dir, __s64 messages)
 	return 0;
 }
 
-#define REGS() bpf_task_pt_regs(bpf_get_current_task_btf())
-#define CALL(name, call, how, flags)                                                          \
-	SEC("tracepoint/syscalls/sys_exit_" #call)                                            \
-	int name(struct exit_args *ctx)                                                       \
-	{                                                                                     \
-		struct pt_regs *regs = REGS();                                                \
-											      \
-		return rt_call(regs, (__u32)REG_0(regs), how, ctx->ret, (__u32)(flags));      \
-	}
-
-CALL(rt_read, read, RT_DIR_INGRESS, 0)
-CALL(rt_readv, readv, RT_DIR_INGRESS, 0)
-CALL(rt_recvfrom, recvfrom, RT_DIR_INGRESS, REG_3(regs))
-CALL(rt_recvmsg, recvmsg, RT_DIR_INGRESS, REG_2(regs))
-CALL(rt_write, write, RT_DIR_EGRESS, 0)
-CALL(rt_writev, writev, RT_DIR_EGRESS, 0)
-CALL(rt_sendto, sendto, RT_DIR_EGRESS, 0)
-CALL(rt_sendmsg, sendmsg, RT_DIR_EGRESS, 0)
-CALL(rt_sendfile, sendfile64, RT_DIR_EGRESS | NO_BUFFER, 0)
-
-/* splice(2): one end is a pipe, the other may be a socket. */
-SEC("tracepoint/syscalls/sys_exit_splice")
-int rt_splice(struct exit_args *ctx)
-{
-	struct pt_regs *regs = REGS();
-
-	rt_call(regs, (__u32)REG_0(regs), RT_DIR_INGRESS | NO_BUFFER, ctx->ret, 0);
-	return rt_call(regs, (__u32)REG_2(regs), RT_DIR_EGRESS | NO_BUFFER, ctx->ret, 0);
-}
-
-SEC("tracepoint/syscalls/sys_exit_recvmmsg")
-int rt_recvmmsg(struct exit_args *ctx)
-{
-	return rt_vector(REGS(), RT_DIR_INGRESS, ctx->ret);
-}
-
-SEC("tracepoint/syscalls/sys_exit_sendmmsg")
-int rt_sendmmsg(struct exit_args *ctx)
-{
-	return rt_vector(REGS(), RT_DIR_EGRESS, ctx->ret);
-}
-
 /* ---- beginnings and ends ---- */
 
 /* TCP roles come with the state change; this names those of unix sockets, and of sockets that were connecting or queued
@@ -292,28 +244,6 @@ __apart int rt_named(__u32 fd, __u32 role)
 	return 0;
 }
 
-SEC("tracepoint/syscalls/sys_exit_accept")
-int rt_accept(struct exit_args *ctx)
-{
-	return ctx->ret < 0 ? 0 : rt_named((__u32)ctx->ret, RT_ROLE_SERVER);
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int rt_accept4(struct exit_args *ctx)
-{
-	return ctx->ret < 0 ? 0 : rt_named((__u32)ctx->ret, RT_ROLE_SERVER);
-}
-
-SEC("tracepoint/syscalls/sys_exit_connect")
-int rt_connect(struct exit_args *ctx)
-{
-	struct pt_regs *regs = REGS();
-
-	if (ctx->ret && ctx->ret != -EINPROGRESS)
-		return 0;
-	return rt_named((__u32)REG_0(regs), RT_ROLE_CLIENT);
-}
-
 /* References to a file beyond the one being closed. 6.13 counts from -1 in f_ref, earlier kernels from 0 in f_count. */
 __inline __s64 rt_other_references(struct file *file)
 {
@@ -324,7 +254,88 @@ __inline __s64 rt_other_references(struct file *file)
 	return FIELD(file->f_ref.refcnt.counter);
 }
 
-/* Unix and UDP sockets change no inet state: their end is the close of the last descriptor. */
+/* ---- hooks ---- */
+
+/* What one system call did, by its number. Numbers that are not here are none of ours. */
+__inline int rt_dispatch(struct pt_regs *regs, __s64 nr, __s64 ret)
+{
+	__u32 fd = (__u32)REG_0(regs);
+
+	switch (nr) {
+	case NR_read:
+	case NR_readv:
+		return rt_call(regs, fd, RT_DIR_INGRESS, ret, 0);
+	case NR_recvfrom:
+		return rt_call(regs, fd, RT_DIR_INGRESS, ret, (__u32)REG_3(regs));
+	case NR_recvmsg:
+		return rt_call(regs, fd, RT_DIR_INGRESS, ret, (__u32)REG_2(regs));
+	case NR_recvmmsg:
+		return rt_vector(regs, RT_DIR_INGRESS, ret);
+	case NR_write:
+	case NR_writev:
+	case NR_sendto:
+	case NR_sendmsg:
+		return rt_call(regs, fd, RT_DIR_EGRESS, ret, 0);
+	case NR_sendmmsg:
+		return rt_vector(regs, RT_DIR_EGRESS, ret);
+	case NR_sendfile:
+		return rt_call(regs, fd, RT_DIR_EGRESS | NO_BUFFER, ret, 0);
+	case NR_splice: /* one end is a pipe, the other may be a socket */
+		rt_call(regs, fd, RT_DIR_INGRESS | NO_BUFFER, ret, 0);
+		return rt_call(regs, (__u32)REG_2(regs), RT_DIR_EGRESS | NO_BUFFER, ret, 0);
+	case NR_accept:
+	case NR_accept4:
+		return ret < 0 ? 0 : rt_named((__u32)ret, RT_ROLE_SERVER);
+	case NR_connect:
+		return ret && ret != -EINPROGRESS ? 0 : rt_named(fd, RT_ROLE_CLIENT);
+	default:
+		return 0;
+	}
+}
+
+/* True for the numbers that rt_dispatch knows. Every system call of the machine comes by here: two loads and a few
+ * comparisons for those that are not ours. */
+__inline int rt_is_ours(__s64 nr)
+{
+	switch (nr) {
+	case NR_read:
+	case NR_readv:
+	case NR_recvfrom:
+	case NR_recvmsg:
+	case NR_recvmmsg:
+	case NR_write:
+	case NR_writev:
+	case NR_sendto:
+	case NR_sendmsg:
+	case NR_sendmmsg:
+	case NR_sendfile:
+	case NR_splice:
+	case NR_accept:
+	case NR_accept4:
+	case NR_connect:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+SEC("tp_btf/sys_exit")
+int rt_sys_exit(__u64 *ctx)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx[0];
+	struct task_struct *task;
+	__s64 nr = KNOWN_NR(regs);
+
+	if (!rt_is_ours(nr))
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (TASK_IS_32BIT(task))
+		return 0;
+	return rt_dispatch(regs, nr, (__s64)ctx[1]);
+}
+
+/* Unix and UDP sockets change no inet state: their end is the close of the last descriptor. A tracepoint
+ * of this call alone, not sys_enter: other calls should not pay for it. Where a run is skipped, the entry ages out. */
 SEC("tracepoint/syscalls/sys_enter_close")
 int rt_close_fd(struct enter_args *ctx)
 {
@@ -361,7 +372,7 @@ __inline void rt_opened(struct sock *sk, int client)
 		rt_count(RT_SET_STATE, RT_C_CONNECTIONS);
 }
 
-SEC("raw_tp/inet_sock_set_state")
+SEC("tp_btf/inet_sock_set_state")
 int rt_sock_state(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];

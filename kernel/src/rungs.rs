@@ -8,6 +8,7 @@ mod tracefs;
 
 use std::fmt;
 
+use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
 
 use crate::probe::StepError;
@@ -17,7 +18,7 @@ use crate::probe::StepError;
 pub enum Rung {
     /// One hook a socket operation (kernel 6.3, BTF).
     Socket,
-    /// Exits of the socket system calls (kernel 5.15, BTF).
+    /// Exits of the socket system calls (kernel 5.12, BTF).
     Syscall,
 }
 
@@ -42,13 +43,39 @@ impl Rung {
         }
     }
 
-    /// Loads and attaches every program of the rung.
-    pub(crate) fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), StepError> {
+    /// State changes first: a connection that begins while the rest attaches then has a role.
+    fn hooks(self) -> &'static [Hook] {
         match self {
-            Self::Socket => socket::attach(ebpf, btf),
-            Self::Syscall => syscall::attach(ebpf),
+            Self::Socket => &socket::HOOKS,
+            Self::Syscall => &syscall::HOOKS,
         }
     }
+
+    /// Loads and attaches every program of the rung. All load before the first attaches.
+    pub(crate) fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), StepError> {
+        for Hook { program, tracepoint } in self.hooks() {
+            let loaded = named(ebpf, program)?.load(tracepoint, btf);
+            loaded.map_err(|source| StepError::program(program, source))?;
+        }
+        for Hook { program, .. } in self.hooks() {
+            named(ebpf, program)?.attach().map_err(|source| StepError::program(program, source))?;
+        }
+        match self {
+            Self::Socket => Ok(()),
+            Self::Syscall => syscall::attach_close(ebpf),
+        }
+    }
+}
+
+/// A program of the object and the BTF tracepoint it runs at.
+pub(crate) struct Hook {
+    program: &'static str,
+    tracepoint: &'static str,
+}
+
+fn named<'a>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut BtfTracePoint, StepError> {
+    let found = ebpf.program_mut(program).ok_or(StepError::Missing { what: program })?;
+    found.try_into().map_err(|source| StepError::program(program, source))
 }
 
 impl fmt::Display for Rung {

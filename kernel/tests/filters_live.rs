@@ -82,6 +82,7 @@ fn keeps_out_named(test: &str, name: &str, launcher: &[&str], choose: impl Fn(&m
         let port = planted.port;
         wanted.talk();
         planted.talk();
+        drop(below); // before the cgroup that it is in
         let records = watch.drain();
         let holds =
             |word: &str| records.iter().any(|r| r.payload.windows(word.len()).any(|part| part == word.as_bytes()));

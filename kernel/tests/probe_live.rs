@@ -687,3 +687,25 @@ fn says_who_refused_when_privileges_are_missing() {
     }
     assert!(text.contains("CAP_BPF"), "{text}");
 }
+
+/// Older kernels' verifiers take more steps for the same program, and the limit is a million: keep far from it.
+#[test]
+fn the_verifier_needs_less_than_a_third_of_its_limit() {
+    if skipped("the_verifier_needs_less_than_a_third_of_its_limit") {
+        return;
+    }
+    for rung in RUNGS {
+        let watch = Watch::with(rung, |options, _| options.shards = 8);
+        let names: Vec<&str> = watch.probe.program_names().collect();
+        let mut seen = 0;
+        for info in aya::programs::loaded_programs().filter_map(Result::ok) {
+            if info.name_as_str().is_some_and(|name| names.contains(&name)) {
+                let steps = info.verified_instruction_count().unwrap_or(0);
+                eprintln!("{rung:?} {:?}: {steps} instructions verified", info.name_as_str());
+                assert!(steps < 333_000, "{rung:?} {:?}: {steps}", info.name_as_str());
+                seen += 1;
+            }
+        }
+        assert!(seen >= names.len(), "{names:?}");
+    }
+}
