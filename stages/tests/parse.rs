@@ -1,4 +1,5 @@
 //! The parse stage behind identify: real recordings cut anywhere, things missing anywhere, and its bounds.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test support outside of tests")]
 
 #[path = "parse/traffic.rs"]
 mod traffic;

@@ -1,4 +1,5 @@
 //! No allocation a segment in steady state, from identify to parse, also where messages are cut into pieces.
+#![expect(clippy::unwrap_used, reason = "test support outside of tests")]
 
 use redtap_stages::flow::conn::{About, Address, ConnInfo, ConnKey, Direction, Owner, Role, Transport, What};
 use redtap_stages::flow::event::Span;
