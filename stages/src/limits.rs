@@ -16,6 +16,9 @@ pub const IDENTIFY_PREFIXES: usize = 8_192;
 pub const PARSE_BUFFER: usize = 16 * 1024;
 /// Bytes of unfinished messages that parse keeps in all.
 pub const PARSE_BUFFERS_TOTAL: usize = 32 * 1024 * 1024;
+/// An answer that could not be followed to its end (its framing was not captured) is taken to be over when neither side has
+/// spoken for this long, if no request ended it before.
+pub const PARSE_QUIET: Nanos = Nanos::from_secs(5);
 /// Unanswered requests held for one connection.
 pub const MAX_PENDING_PER_CONNECTION: usize = 4_096;
 /// Unanswered requests held in all, one shard.

@@ -65,6 +65,8 @@ pub struct Parse<M> {
     buffers: Buffers,
     ledger: Ledger,
     counts: Counts,
+    /// When `tick` last went over the connections.
+    looked: Nanos,
     memory: PhantomData<fn() -> M>,
 }
 
@@ -77,6 +79,7 @@ impl<M: Memory> Parse<M> {
             buffers: Buffers::new(limits::PARSE_BUFFERS_TOTAL),
             ledger: Ledger::new::<Reject>(),
             counts: Counts::default(),
+            looked: Nanos::ZERO,
             memory: PhantomData,
         }
     }
@@ -132,7 +135,7 @@ impl<M: Memory> Parse<M> {
                 return;
             }
             What::Opened(_) => {}
-            What::Missed { .. } => connection.missed(&mut work),
+            What::Missed { requests, responses } => connection.missed(*requests > 0, *responses > 0, &mut work),
             What::Closed(_) => {
                 connection.close(&mut work);
                 *slot = None;
@@ -179,7 +182,21 @@ impl<M: Memory> Stage for Parse<M> {
         drop(memory);
     }
 
-    fn tick(&mut self, _now: Nanos, _out: &mut MessageBatch) {}
+    fn tick(&mut self, now: Nanos, out: &mut MessageBatch) {
+        if now.since(self.looked) < Nanos::SECOND {
+            return;
+        }
+        self.looked = now;
+        let before = out.items.len();
+        let Self { slots, buffers, ledger, counts, .. } = self;
+        for (slot, entry) in (0_u32..).zip(slots.iter_mut()) {
+            if let Some(connection) = entry {
+                let conn = ConnKey { slot, generation: connection.generation };
+                connection.quiet(&mut Work { conn, at: now, buffers, ledger, counts, out });
+            }
+        }
+        self.ledger.emitted += (out.items.len() - before) as u64;
+    }
 
     fn drain(&mut self, now: Nanos, out: &mut MessageBatch) {
         let before = out.items.len();

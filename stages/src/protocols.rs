@@ -230,6 +230,10 @@ pub trait Wire {
     /// likely, a message); `parse` resynchronises on them.
     fn lost(state: &mut Self::State, context: Context, sink: &mut dyn Sink);
 
+    /// Whole turns of `context.direction` went by unseen, and were counted by who knows how many: what was begun there, and
+    /// what waits for an answer from there, is void. Nothing is made up for them. The next bytes handed in start a turn.
+    fn missed(state: &mut Self::State, context: Context, sink: &mut dyn Sink);
+
     /// `context.direction` has ended. A message that ends with its connection ends here.
     fn end(state: &mut Self::State, context: Context, sink: &mut dyn Sink);
 }

@@ -1,4 +1,5 @@
 //! Identification on conversations of real programs, on foreign ones, and on connections that are older than the probe.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test support outside of tests")]
 
 #[path = "parse/traffic.rs"]
 mod traffic;

@@ -1,4 +1,5 @@
 //! The parse stage behind identify: real recordings cut anywhere, things missing anywhere, and its bounds.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test support outside of tests")]
 
 #[path = "parse/traffic.rs"]
 mod traffic;
@@ -241,6 +242,35 @@ fn an_answer_cut_by_the_budget_ends_at_its_last_byte() {
     both.run(&mut traffic);
     let end = both.messages().pop().unwrap();
     assert_eq!((end.part, end.kind, end.end, end.bytes), (Part::End, MessageKind::Response, Nanos(50_001_000), 5041));
+}
+
+#[test]
+fn an_answer_whose_end_was_not_captured_is_over_when_both_sides_are_quiet() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff", 4000);
+    both.run(&mut traffic);
+    let last = Nanos(traffic.clock);
+    both.parse.tick(last + limits::PARSE_QUIET - Nanos(1), &mut both.out);
+    assert_eq!(both.messages().len(), 2, "not yet");
+    both.parse.tick(last + limits::PARSE_QUIET + Nanos::SECOND, &mut both.out);
+    let end = both.messages().pop().unwrap();
+    assert_eq!((end.part, end.end, end.cut, end.bytes), (Part::End, last, true, 4049));
+    both.checked();
+    both.parse.tick(last + Nanos::from_secs(60), &mut both.out);
+    traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    assert_eq!(said(&both.run(&mut traffic).messages()), ["GET /a", "200", "GET /a", "204"]);
+}
+
+#[test]
+fn a_slow_answer_is_not_over_because_it_has_not_begun() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, b"HTTP/1.1 200 OK\r\nX: ", 4000).say(Egress, GET, 0);
+    both.run(&mut traffic);
+    let said = both.messages().len();
+    both.parse.tick(Nanos::from_secs(3600), &mut both.out);
+    assert_eq!(both.messages().len(), said);
 }
 
 #[test]

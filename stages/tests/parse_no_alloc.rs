@@ -1,7 +1,5 @@
 //! No allocation a segment in steady state, from identify to parse, also where messages are cut into pieces.
-//!
-//! The allocator of this test binary counts. It forwards to the system's, hence the unsafe code that the library forbids.
-#![expect(unsafe_code, reason = "a counting allocator is a GlobalAlloc")]
+#![expect(clippy::unwrap_used, reason = "test support outside of tests")]
 
 use redtap_stages::flow::conn::{About, Address, ConnInfo, ConnKey, Direction, Owner, Role, Transport, What};
 use redtap_stages::flow::event::Span;
@@ -12,30 +10,7 @@ use redtap_stages::parse::Parse;
 use redtap_stages::protocols::Protocol;
 use redtap_stages::stage::{Batch, Stage};
 use redtap_stages::time::Nanos;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const CONNECTIONS: u32 = 16;
 const REQUEST: &[u8] = b"GET /orders/12345?page=2 HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n";
@@ -93,11 +68,7 @@ fn steady_state_allocates_nothing() {
         (SegmentBatch::default(), SegmentBatch::default(), MessageBatch::default());
     input.items.extend((0..CONNECTIONS).map(opened));
     let mut messages = 0;
-    let mut before = 0;
-    for round in 0..200 {
-        if round == 100 {
-            before = ALLOCATIONS.load(Ordering::Relaxed);
-        }
+    let mut turn = |round: u32| {
         fill(&mut input, 5 + round % 40, round);
         identify.process(Nanos(0), &mut input, &mut segments);
         parse.process(Nanos(0), &mut segments, &mut out);
@@ -105,8 +76,9 @@ fn steady_state_allocates_nothing() {
         input.recycle();
         segments.recycle();
         out.recycle();
-    }
-    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    };
+    (0..100).for_each(&mut turn);
+    let allocated = allocation_counter::measure(|| (100..200).for_each(&mut turn)).count_total;
     let heads_and_ends = messages - CONNECTIONS as usize;
     assert!(heads_and_ends >= 200 * 2 * CONNECTIONS as usize, "all was read: {messages}");
     assert_eq!(parse.ledger().rejected.iter().sum::<u64>(), 0);

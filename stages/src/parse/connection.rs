@@ -52,6 +52,10 @@ struct Lane {
     wanted: usize,
     /// When the first byte of `carry` moved.
     start: Nanos,
+    /// When the last byte of this direction moved.
+    last: Nanos,
+    /// Some of this turn moved unseen.
+    gapped: bool,
     /// Skipped until the next turn begins.
     lost: bool,
     ended: bool,
@@ -113,19 +117,41 @@ impl Connection {
         }
     }
 
-    /// Turns of this connection went by unread: what the parser knew is void, on both sides.
-    pub(super) fn missed(&mut self, work: &mut Work<'_>) {
-        self.end_both(work);
-        self.wire = State::of(self.wire.protocol());
-        for direction in [Direction::Ingress, Direction::Egress] {
-            self.let_go(direction, work);
-            self.lane(direction).lost = true;
+    /// Turns of this connection went by unread: what the parser knew of those directions is void.
+    pub(super) fn missed(&mut self, requests: bool, responses: bool, work: &mut Work<'_>) {
+        let asks = self.info.role.request_direction().unwrap_or(Direction::Ingress);
+        for (direction, named) in [(asks, requests), (asks.reverse(), responses)] {
+            if named {
+                self.let_go(direction, work);
+                self.lane(direction).lost = true;
+                let context = self.context(direction, work.at, work.at);
+                if self.over.is_none() {
+                    self.wire.missed(context, &mut collect(work.out, work.conn, work.at));
+                }
+            }
+        }
+    }
+
+    /// Time goes by: an answer of which the end could not be seen is over when nothing has moved for long enough.
+    pub(super) fn quiet(&mut self, work: &mut Work<'_>) {
+        let Some(asks) = self.info.role.request_direction() else { return };
+        let asked = self.lane(asks).last;
+        let lane = self.lane(asks.reverse());
+        let over = lane.gapped && lane.last >= asked && work.at.since(lane.last) >= limits::PARSE_QUIET;
+        if over && self.over.is_none() {
+            self.lane(asks.reverse()).gapped = false;
+            self.turn(asks, work);
         }
     }
 
     /// The connection is over, or redtap is: everything held goes.
     pub(super) fn close(&mut self, work: &mut Work<'_>) {
-        self.end_both(work);
+        if self.over.is_none() && self.wire.protocol() != Protocol::Unknown {
+            let request = self.info.role.request_direction().unwrap_or(Direction::Ingress);
+            for direction in [request, request.reverse()] {
+                self.end(direction, work);
+            }
+        }
         for direction in [Direction::Ingress, Direction::Egress] {
             self.let_go(direction, work);
         }
@@ -219,11 +245,14 @@ impl Connection {
         }
         let direction = segment.direction;
         if segment.turn_start {
+            self.lane(direction).gapped = false;
             self.turn(direction, work);
         }
         let datagram = self.info.transport.is_datagram();
         let lane = self.lane(direction);
         lane.lost &= !datagram;
+        lane.last = work.at;
+        lane.gapped |= segment.gap > 0;
         let mut fed = Err(Reject::OutOfStep);
         if !lane.lost {
             let bytes = segment.captured.of(memory);
@@ -432,19 +461,6 @@ impl Connection {
         }
         let context = self.context(direction, work.at, work.at);
         self.wire.end(context, &mut collect(work.out, work.conn, work.at));
-    }
-
-    /// Ends both directions in the parser; more bytes may come where only turns were missed.
-    fn end_both(&mut self, work: &mut Work<'_>) {
-        if self.over.is_some() || self.wire.protocol() == Protocol::Unknown {
-            return;
-        }
-        let request = self.info.role.request_direction().unwrap_or(Direction::Ingress);
-        for direction in [request, request.reverse()] {
-            let ended = self.lane(direction).ended;
-            self.end(direction, work);
-            self.lane(direction).ended = ended;
-        }
     }
 
     /// Nothing more of this connection is parsed.

@@ -56,6 +56,13 @@ macro_rules! states {
                 }
             }
 
+            pub(super) fn missed(&mut self, context: Context, sink: &mut Collect<'_>) {
+                match self {
+                    Self::Unknown => {}
+                    $(Self::$name(state) => <$name as Wire>::missed(state, context, sink)),*
+                }
+            }
+
             pub(super) fn end(&mut self, context: Context, sink: &mut Collect<'_>) {
                 match self {
                     Self::Unknown => {}

@@ -121,6 +121,10 @@ impl Wire for Dns {
         }
     }
 
+    fn missed(state: &mut State, context: Context, sink: &mut dyn Sink) {
+        Self::lost(state, context, sink);
+    }
+
     fn end(state: &mut State, context: Context, sink: &mut dyn Sink) {
         Self::lost(state, context, sink);
     }

@@ -147,6 +147,21 @@ impl Wire for Http1 {
         state.lost(context, sink);
     }
 
+    fn missed(state: &mut State, context: Context, sink: &mut dyn Sink) {
+        if context.is_request() {
+            state.requests_unread = None;
+        } else {
+            // Whoever counts the missed answers lets everything that waited go.
+            state.responses_unread = None;
+            state.asked = Queue::default();
+        }
+        let lane = state.lane(context);
+        lane.cut();
+        lane.finish(context.direction, sink);
+        lane.draft = None;
+        lane.restart();
+    }
+
     fn end(state: &mut State, context: Context, sink: &mut dyn Sink) {
         let request = context.is_request();
         let lane = state.lane(context);

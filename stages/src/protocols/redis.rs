@@ -89,6 +89,10 @@ impl Wire for Redis {
         }
     }
 
+    fn missed(state: &mut State, context: Context, sink: &mut dyn Sink) {
+        Self::lost(state, context, sink);
+    }
+
     fn end(state: &mut State, context: Context, sink: &mut dyn Sink) {
         if context.is_request() {
             state.requests.end(context, sink);
