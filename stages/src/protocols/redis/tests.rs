@@ -124,6 +124,16 @@ fn confirms_each_subscription_once_and_takes_the_rest_as_pushes() {
 }
 
 #[test]
+fn confirmations_of_pipelined_subscriptions_go_to_their_own_command() {
+    let confirmation = |channel: &str, n: u32| format!("*3\r\n$9\r\nsubscribe\r\n$1\r\n{channel}\r\n:{n}\r\n");
+    let answers = [confirmation("a", 1), confirmation("b", 2), confirmation("c", 3)].concat();
+    let messages =
+        read(&Conversation::of(&[(Egress, b"SUBSCRIBE a b\r\nSUBSCRIBE c\r\n"), (Ingress, answers.as_bytes())]));
+    let kinds: Vec<_> = messages.iter().skip(2).map(|message| message.kind).collect();
+    assert_eq!(kinds, [MessageKind::Response, MessageKind::OneWay, MessageKind::Response]);
+}
+
+#[test]
 fn what_monitor_shows_is_no_reply() {
     let shown = shown(&recording!("monitor"));
     assert_eq!(shown[0], "MONITOR  Ok");

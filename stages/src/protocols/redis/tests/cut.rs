@@ -188,3 +188,40 @@ fn recorded_pipelines_of_large_values_are_counted_whole_under_a_budget() {
         }
     }
 }
+
+#[test]
+fn bytes_of_requests_outside_of_their_turn_make_nothing_up() {
+    let mut drive = Drive::<Redis>::new(Transport::Tcp);
+    captured(&mut drive, Egress, GET, 100);
+    captured(&mut drive, Ingress, VALUE, 100);
+    drive.gap(Egress, GET.len() as u64);
+    captured(&mut drive, Ingress, VALUE, 100);
+    let messages = folded(&drive.out.0);
+    assert_eq!(messages.iter().filter(|m| m.kind == MessageKind::Request).count(), 1);
+}
+
+#[test]
+fn nothing_is_made_up_once_a_turn_begins_in_step_again() {
+    let mut drive = Drive::<Redis>::new(Transport::Tcp);
+    captured(&mut drive, Egress, &SET.repeat(4), SET.len());
+    captured(&mut drive, Ingress, &b"+OK\r\n".repeat(4), 1000);
+    captured(&mut drive, Egress, GET, 100);
+    captured(&mut drive, Ingress, &VALUE.repeat(2), 1000);
+    let messages = folded(&drive.out.0);
+    let requests = messages.iter().filter(|m| m.kind == MessageKind::Request).count();
+    assert_eq!((requests, messages.len()), (5, 11), "the second value answers nobody");
+}
+
+#[test]
+fn a_turn_of_replies_that_begins_inside_a_value_is_nobodys_fault() {
+    let mut drive = Drive::<Redis>::new(Transport::Tcp);
+    captured(&mut drive, Egress, &GET.repeat(3), 1000);
+    captured(&mut drive, Ingress, &VALUE.repeat(2), 6);
+    captured(&mut drive, Egress, &GET.repeat(2), 1000);
+    captured(&mut drive, Ingress, b"the rest of a value\r\n$10\r\n0123456789\r\n", 1000);
+    captured(&mut drive, Egress, GET, 1000);
+    captured(&mut drive, Ingress, VALUE, 1000);
+    assert_eq!(drive.refusals, 0, "not malformed");
+    assert_eq!(counts(&drive.out.0), (6, 6));
+    assert_eq!(drive.out.0.last().map(|m| m.status), Some(Status::Ok), "in step again");
+}
