@@ -102,7 +102,7 @@ pub struct Conservation {
     pub received: u64,
     /// Records made from dirty slots.
     pub progress: u64,
-    /// Bytes that lie in the rings.
+    /// Bytes in the rings that nobody has read yet.
     pub ring_bytes: u64,
     /// Records that reached the first stages.
     pub decoded: u64,
@@ -152,7 +152,7 @@ impl Conservation {
             kernel,
             received: shards.iter().map(|shard| shard.drain.source.records).sum(),
             progress: shards.iter().map(|shard| shard.drain.source.progress).sum(),
-            ring_bytes: shards.iter().map(|shard| shard.drain.source.ring_fill).sum(),
+            ring_bytes: shards.iter().map(|shard| shard.drain.source.ring_unread).sum(),
             decoded: shards.iter().filter_map(|shard| shard.stages.first()).map(|stage| stage.totals.taken).sum(),
             in_flight,
             held: stages().map(|stage| stage.totals.held).sum(),

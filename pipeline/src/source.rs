@@ -87,6 +87,8 @@ pub struct SourceTotals {
     pub progress: u64,
     /// Bytes in the ring that are not given back to the kernel yet.
     pub ring_fill: u64,
+    /// Of these, bytes that were not read yet.
+    pub ring_unread: u64,
     /// Bytes of the ring; 0 without one.
     pub ring_capacity: u64,
     /// Times that no stretch could be leased, because too many were out.

@@ -1,5 +1,5 @@
 //! Recordings: what was written is read, whatever was cut off is reported with its place, and nothing before it is lost.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
 use proptest::prelude::*;
 use redtap::recording::{FILE_HEADER, RecordingError, RecordingReader, RecordingWriter};

@@ -4,6 +4,7 @@
 
 use redtap::blueprint::{Blueprint, StageId, ThreadPlan};
 use redtap::chain::Remote;
+use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::engine::Engines;
 use redtap::recording::RecordingReader;
 use redtap::runner::NoVerdicts;
@@ -27,6 +28,35 @@ use std::time::Duration;
 const MIXED: &[u8] = include_bytes!("data/mixed.redtapev");
 /// Only for what must end and would hang forever if it did not.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The lines of nginx's own access log, sorted.
+const HTTP: [&str; 8] = [
+    "GET /a 200",
+    "GET /b 200",
+    "GET /boom 503",
+    "GET /ready 200",
+    "GET /users/1 200",
+    "GET /users/2 200",
+    "GET /users/3 200",
+    "POST /users/9 200",
+];
+/// What redis-cli was told to ask, sorted; no key of a command that has none, no value of any.
+const REDIS: [&str; 12] = [
+    "CONFIG  ",
+    "ECHO  ",
+    "GET k ",
+    "GET nothing ",
+    "INCR n ",
+    "INCR n ",
+    "INFO  ",
+    "LPUSH k WRONGTYPE",
+    "PING  ",
+    "PING  ",
+    "SET k ",
+    "SHUTDOWN  ",
+];
+/// What dig was told to ask, sorted; one of the good answers came by TCP.
+const DNS: [&str; 3] = ["A none.example REFUSED", "A one.test ", "A one.test "];
 
 #[derive(Default)]
 struct Published(Mutex<BTreeMap<String, u64>>);
@@ -101,21 +131,16 @@ fn assert_settled(stopped: &Stopped) {
 fn every_exchange_of_the_recording_comes_out_on_both_sides() {
     let replay = replay(Blueprint::default());
     assert_settled(&replay.stopped);
-    let http: Vec<_> = replay.records.iter().filter_map(|record| record.strip_prefix("http server ")).collect();
-    // In the order of the sort; nginx's own access log has these eight lines and no other.
-    let log = [
-        "GET /a 200",
-        "GET /b 200",
-        "GET /boom 503",
-        "GET /ready 200",
-        "GET /users/1 200",
-        "GET /users/2 200",
-        "GET /users/3 200",
-        "POST /users/9 200",
-    ];
-    assert_eq!(http, log);
-    let asked: Vec<_> = replay.records.iter().filter_map(|record| record.strip_prefix("http client ")).collect();
-    assert_eq!(asked, log);
+    for side in ["server", "client"] {
+        let of = |protocol: &str| -> Vec<_> {
+            let prefix = format!("{protocol} {side} ");
+            replay.records.iter().filter_map(|record| record.strip_prefix(&prefix)).collect()
+        };
+        assert_eq!(of("http"), HTTP, "{side}");
+        assert_eq!(of("redis"), REDIS, "{side}");
+        assert_eq!(of("dns"), DNS, "{side}");
+    }
+    assert_eq!(replay.records.len(), 2 * (HTTP.len() + REDIS.len() + DNS.len()));
     let sums = replay.stopped.conservation(None);
     assert_eq!(sums.received, 170);
     assert_eq!(sums.lost, 0);
@@ -260,6 +285,34 @@ fn control_functions_reach_their_stages() {
     assert_eq!(wanted.shard, 0);
     assert!(!wanted.processes.is_empty());
     assert_settled(&running.stop(PATIENCE));
+}
+
+#[test]
+fn a_record_more_or_less_anywhere_is_noticed() {
+    let (running, _) = start(Blueprint::default(), vec![mixed()], &Arc::default());
+    let shards = running.wait().shards;
+    let noticed = |spoil: &dyn Fn(&mut ShardReport)| {
+        let mut shards = shards.clone();
+        spoil(&mut shards[0]);
+        !Conservation::of(None, &shards).balanced
+    };
+    assert!(!noticed(&|_| {}));
+    assert!(noticed(&|shard| shard.drain.source.records += 1), "given but not fed");
+    assert!(noticed(&|shard| shard.drain.fed -= 1), "fed less than given");
+    assert!(noticed(&|shard| shard.exchanges.seen += 1), "an exchange without a fate");
+    for place in 0..9 {
+        assert!(noticed(&|shard| shard.stages[place].totals.passed += 1), "{place}: passed on what it did not take");
+        assert!(
+            noticed(&|shard| shard.stages[place].totals.rejected[0] += 1),
+            "{place}: rejected what it did not take"
+        );
+        assert!(noticed(&|shard| shard.stages[place].inlet.records_taken -= 1), "{place}: left in the edge");
+        // What the last stage sends are publications, and nobody counts those again.
+        assert!(place == 8 || noticed(&|shard| shard.stages[place].totals.sent += 1), "{place}: lost on the edge");
+    }
+    let kernel = |attempted, refused| Some(KernelCounts { attempted, refused, refused_turns: 0 });
+    assert!(Conservation::of(kernel(180, 10), &shards).balanced);
+    assert!(!Conservation::of(kernel(181, 10), &shards).balanced, "neither refused nor received");
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl Source for RingSource {
             records: counts.records,
             progress: self.progress,
             ring_fill: self.ring.fill() as u64,
+            ring_unread: self.ring.pending() as u64,
             ring_capacity: self.ring.capacity() as u64,
             lease_table_full: counts.table_full,
             corrupt_bytes: counts.corrupt_bytes,

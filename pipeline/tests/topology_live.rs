@@ -1,0 +1,199 @@
+//! The pipeline on a real kernel, with real servers and clients in a cgroup of their own: what the kernel attempted is
+//! refused or received, to the record, also when nobody read the ring for a while.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "in tests a panic is a failure, and a skip says why")]
+
+use redtap::blueprint::{Blueprint, ThreadPlan};
+use redtap::conservation::{Conservation, KernelCounts};
+use redtap::source::{RingSource, Source};
+use redtap::topology::{PublicationSink, Running, Sinks, Topology};
+use redtap_kernel::filters::{Filter, Filters, Verb};
+use redtap_kernel::probe::{Probe, ProbeOptions};
+use redtap_stages::flow::delta::Publication;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Only for what must end and would hang forever if it did not.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Discard;
+
+impl PublicationSink for Discard {
+    fn publish(&self, _: usize, _: Publication) {}
+}
+
+/// A cgroup with a redis-server in it.
+struct Ground {
+    cgroup: PathBuf,
+    port: u16,
+    server: Child,
+}
+
+impl Ground {
+    /// `None`, with the reason on the terminal, where this cannot be tried; in CI that is a failure.
+    fn new(name: &str) -> Option<Self> {
+        let skip = |why: &str| {
+            assert!(std::env::var_os("CI").is_none(), "cannot run: {why}");
+            eprintln!("SKIPPED: {why}");
+            None
+        };
+        if !rustix::process::geteuid().is_root() {
+            return skip("not root");
+        }
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let Some(root) = roots.into_iter().find(|root| PathBuf::from(root).join("cgroup.procs").exists()) else {
+            return skip("no cgroup v2");
+        };
+        let cgroup = PathBuf::from(root).join(format!("rt-pipe-{name}-{}", std::process::id()));
+        std::fs::create_dir(&cgroup).unwrap();
+        let port = free_port();
+        let arguments = format!("exec redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no");
+        let server = inside(&cgroup, &arguments).spawn().unwrap();
+        let ground = Self { cgroup, port, server };
+        ground.run("until redis-cli -p $PORT ping | grep -q PONG; do :; done");
+        Some(ground)
+    }
+
+    fn run(&self, script: &str) {
+        let status = inside(&self.cgroup, script).env("PORT", self.port.to_string()).status().unwrap();
+        assert!(status.success(), "{script}: {status}");
+    }
+
+    fn probe(&self, options: ProbeOptions) -> Probe {
+        let path = self.cgroup.to_str().unwrap();
+        let filters = Filters::default().with(Verb::Allow, Filter::cgroup(path).unwrap()).unwrap();
+        Probe::attach(&ProbeOptions { filters, ..options }).unwrap()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        drop(self.server.kill());
+        drop(self.server.wait());
+        drop(std::fs::remove_dir(&self.cgroup));
+    }
+}
+
+fn inside(cgroup: &std::path::Path, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("echo $$ > {}/cgroup.procs; {script}", cgroup.display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// One that is free now, given to one test only.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(21_410);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 21_500, "no port is free");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn start(probe: &Probe, threads: ThreadPlan) -> Running {
+    let plan = Blueprint { shards: probe.shards(), threads, ..Blueprint::default() }.check().unwrap();
+    let (sources, verdicts) = RingSource::of(probe).unwrap();
+    let sources = sources.into_iter().map(|source| Box::new(source) as Box<dyn Source>).collect();
+    let sinks = Sinks { publications: Arc::new(Discard), verdicts, tap: Arc::default() };
+    Topology::start(plan, sources, sinks).unwrap()
+}
+
+fn kernel(probe: &Probe) -> KernelCounts {
+    let losses = probe.losses();
+    KernelCounts { attempted: losses.attempted, refused: losses.refused_full, refused_turns: losses.refused_turns }
+}
+
+/// Waits for what is on its way: quiet, everything attempted comes in without any further event.
+fn settle(probe: &Probe, running: &Running) {
+    let arrived = || {
+        let kernel = kernel(probe);
+        running.conservation(Some(kernel)).received + kernel.refused == kernel.attempted
+    };
+    while !arrived() {
+        thread::yield_now();
+    }
+}
+
+fn assert_exact(sums: &Conservation) {
+    assert!(sums.settled, "{sums:#?}");
+    assert!(sums.balanced, "{sums:#?}");
+    let kernel = sums.kernel.unwrap();
+    assert_eq!(kernel.attempted, sums.received + kernel.refused);
+    assert_eq!(sums.decoded, sums.received + sums.progress);
+    assert_eq!((sums.in_flight, sums.held, sums.ring_bytes, sums.lost), (0, 0, 0, 0));
+}
+
+#[test]
+fn everything_attempted_is_received_while_there_is_room() {
+    let Some(ground) = Ground::new("room") else { return };
+    let probe = ground.probe(ProbeOptions::default());
+    let running = start(&probe, ThreadPlan::split());
+    ground.run("redis-benchmark -p $PORT -n 5000 -c 8 -t get -q");
+    settle(&probe, &running);
+    let stopped = running.stop(PATIENCE);
+    assert!(stopped.clean);
+    let sums = stopped.conservation(Some(kernel(&probe)));
+    assert_exact(&sums);
+    assert_eq!(sums.kernel.unwrap().refused, 0);
+    // 5,000 requests, each sent, received, answered and the answer received.
+    assert!(sums.received >= 20_000, "{sums:#?}");
+}
+
+#[test]
+fn a_ring_that_nobody_reads_costs_records_and_each_is_counted() {
+    let Some(ground) = Ground::new("full") else { return };
+    let probe = ground.probe(ProbeOptions { ring_bytes: 64 << 10, ..ProbeOptions::default() });
+    // Far more than 64 KiB before anybody reads.
+    ground.run("redis-benchmark -p $PORT -n 2000 -c 8 -t get -q");
+    let running = start(&probe, ThreadPlan::one());
+    ground.run("redis-benchmark -p $PORT -n 2000 -c 8 -t get -q");
+    settle(&probe, &running);
+    let stopped = running.stop(PATIENCE);
+    let sums = stopped.conservation(Some(kernel(&probe)));
+    assert_exact(&sums);
+    assert!(sums.kernel.unwrap().refused > 4_000, "{sums:#?}");
+    assert!(sums.progress > 0, "connections whose records were refused are told of by their slots: {sums:#?}");
+}
+
+#[test]
+fn shards_share_the_connections_and_lose_none() {
+    let Some(ground) = Ground::new("shards") else { return };
+    let probe = ground.probe(ProbeOptions { shards: 3, ring_bytes: 256 << 10, ..ProbeOptions::default() });
+    let running = start(&probe, ThreadPlan { per_shard: true, cuts: Vec::new() });
+    ground.run("redis-benchmark -p $PORT -n 6000 -c 12 -P 4 -t set -q");
+    settle(&probe, &running);
+    let stopped = running.stop(PATIENCE);
+    assert_exact(&stopped.conservation(Some(kernel(&probe))));
+    for shard in &stopped.shards {
+        assert!(shard.stages[0].totals.taken > 0, "{shard:#?}");
+    }
+}
+
+#[test]
+fn stopping_under_load_gives_what_happened_before_and_ends() {
+    let Some(ground) = Ground::new("stop") else { return };
+    let probe = ground.probe(ProbeOptions::default());
+    let running = start(&probe, ThreadPlan::one());
+    let script = "timeout 30 redis-benchmark -p $PORT -n 100000000 -c 8 -t get -q";
+    let mut load =
+        inside(&ground.cgroup, &format!("exec {script}")).env("PORT", ground.port.to_string()).spawn().unwrap();
+    while running.report()[0].drain.fed < 20_000 {
+        assert!(load.try_wait().unwrap().is_none(), "the load ended early");
+        thread::yield_now();
+    }
+    let stopped = running.stop(PATIENCE);
+    drop(load.kill());
+    drop(load.wait());
+    assert!(stopped.clean, "{:?}", stopped.unfinished);
+    // The kernel went on after the end, so its side is left out.
+    let sums = stopped.conservation(None);
+    assert!(sums.settled && sums.balanced, "{sums:#?}");
+    assert!(sums.received >= 20_000);
+}
