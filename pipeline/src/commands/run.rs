@@ -96,7 +96,7 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
 fn topology(settings: &Settings, probe: &Probe, registry: &Arc<Registry>) -> Result<Running> {
     let (sources, verdicts) = RingSource::of(probe).context("cannot map the memory of the probe")?;
     let plan = plan(settings, probe.shards(), true)?;
-    let sinks = Sinks { publications: registry.clone(), verdicts };
+    let sinks = Sinks { publications: registry.clone(), verdicts, tap: Arc::default() };
     let sources = sources.into_iter().map(|source| Box::new(source) as Box<dyn Source>).collect();
     Topology::start(plan, sources, sinks).context("cannot start the pipeline")
 }
