@@ -110,7 +110,7 @@ impl Table {
         lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let mut text = String::new();
         let head = format!(
-            "{:<28} {:<11} {:>9} {:>7} {:>8} {:>8} {:>10}",
+            "{:<24} {:<11} {:>8} {:>6} {:>8} {:>8} {:>9}",
             "service", "side", "req/s", "err %", "p50", "p99", "total"
         );
         let room = height.saturating_sub(2).max(1);
@@ -144,9 +144,9 @@ fn line(service: &str, metric: Metric, gained: &Sums, seconds: f64, total: u64) 
         (_, None, last) => format!(">{}", time(last.copied().unwrap_or(0.0))),
     };
     let service: String =
-        service.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(28).collect();
+        service.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(24).collect();
     format!(
-        "{service:<28} {:<11} {rate:>9.1} {share:>7.1} {:>8} {:>8} {total:>10}",
+        "{service:<24} {:<11} {rate:>8.1} {share:>6.1} {:>8} {:>8} {total:>9}",
         side(metric),
         quantile(0.5),
         quantile(0.99)
@@ -233,9 +233,9 @@ mod tests {
         let text = table.text(&registry.snapshot(), Nanos::from_secs(3), SIZE);
         assert_eq!(
             text,
-            "service                      side            req/s   err %      p50      p99      total\n\
-             shop                         http server      50.5     3.0     <5ms   <250ms        101\n\
-             old                          http server       0.0     0.0        -        -       1000\n"
+            "service                  side           req/s  err %      p50      p99     total\n\
+             shop                     http server     50.5    3.0     <5ms   <250ms       101\n\
+             old                      http server      0.0    0.0        -        -      1000\n"
         );
     }
 

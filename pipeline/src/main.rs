@@ -11,8 +11,13 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line a cause; never a backtrace.
             eprintln!("redtap: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+            let mut said = error.to_string();
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                // Some messages hold their cause already.
+                if !said.contains(&cause) {
+                    eprintln!("  because: {cause}");
+                }
+                said = cause;
             }
             ExitCode::FAILURE
         }

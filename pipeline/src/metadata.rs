@@ -156,6 +156,11 @@ impl Resolver {
         self.known.keys().copied()
     }
 
+    /// The processes known and who they are.
+    pub fn processes(&self) -> impl Iterator<Item = (u32, &Arc<Identity>)> {
+        self.known.iter().map(|(&pid, known)| (pid, &known.found.identity))
+    }
+
     /// The identities that have a process now; each may come several times.
     pub fn identities(&self) -> impl Iterator<Item = Arc<Identity>> + '_ {
         self.known.values().map(|known| Arc::clone(&known.found.identity))

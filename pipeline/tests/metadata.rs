@@ -1,7 +1,7 @@
 //! Metadata against real processes, sockets and the real /proc.
 #![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
-use redtap::metadata::local::{addresses, listeners};
+use redtap::metadata::local::{addresses, listeners, sockets};
 use redtap::metadata::{Found, Resolver, ResolverSettings};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -147,6 +147,17 @@ fn finds_what_listens_and_not_what_is_connected() {
         assert_eq!(found.iter().filter(|&&one| one == address).count(), 1, "{address} in {found:?}");
     }
     assert!(!found.contains(&client.local_addr().unwrap()));
+}
+
+#[test]
+fn finds_who_holds_a_listening_socket() {
+    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listening = listeners(Path::new("/proc"), std::iter::empty());
+    let one = listening.iter().find(|one| one.address == tcp.local_addr().unwrap()).unwrap();
+    assert!(sockets(Path::new("/proc"), std::process::id()).contains(&one.inode));
+    assert!(!sockets(Path::new("/proc"), 1).contains(&one.inode));
+    drop(tcp);
+    assert!(!sockets(Path::new("/proc"), std::process::id()).contains(&one.inode));
 }
 
 #[test]

@@ -3,15 +3,13 @@
 use super::Probing;
 use super::plan::plan;
 use anyhow::{Context as _, Result};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 use redtap::recording::RecordingReader;
 use redtap::records;
 use redtap::registry::{Format, Registry, RegistrySettings};
 use redtap::runner::NoVerdicts;
-use redtap::source::{Filled, Lease, Source, SourceTotals};
-use redtap::tap::{Fullness, Subscription};
+use redtap::tap::{Fullness, Subscription, Tap};
 use redtap::topology::{Sinks, Topology};
-use redtap_stages::flow::event::EventBatch;
 use redtap_stages::time::Nanos;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -52,17 +50,18 @@ pub(super) fn replay(options: &Replay) -> Result<ExitCode> {
         wall_offset: u64::try_from(wall_offset).unwrap_or(0),
         started: Nanos::ZERO,
     }));
-    let (open, gate) = crossbeam_channel::bounded(1);
-    let source = Gated { source: Box::new(reader.into_source()), gate: Some(gate) };
-    let sinks = Sinks { publications: registry.clone(), verdicts: Arc::new(NoVerdicts), tap: Arc::default() };
-    let running = Topology::start(plan(&settings, 1, false)?, vec![Box::new(source)], sinks)?;
-    if let Some(target) = &options.records {
-        let subscription = running.tap().subscribe(QUEUE, Fullness::Wait)?;
-        drop(open);
-        write_records(&subscription, target, wall_offset)?;
-    } else {
-        drop(open);
-    }
+    let tap = Arc::new(Tap::default());
+    // Before the start, so that the first exchange is seen as well.
+    let subscription = options.records.as_ref().map(|_| tap.subscribe(QUEUE, Fullness::Wait)).transpose()?;
+    let sinks = Sinks { publications: registry.clone(), verdicts: Arc::new(NoVerdicts), tap };
+    let running = Topology::start(plan(&settings, 1, false)?, vec![Box::new(reader.into_source())], sinks)?;
+    let written = match (&subscription, &options.records) {
+        (Some(subscription), Some(target)) => write_records(subscription, target, wall_offset),
+        _ => Ok(()),
+    };
+    // Before anything can return: nobody may wait for a subscriber that takes no more.
+    drop(subscription);
+    written?;
     let stopped = running.wait();
     if options.metrics || options.records.is_none() {
         let mut text = String::new();
@@ -115,32 +114,4 @@ fn write_first(lines: &mut Vec<(Nanos, String)>, count: usize, out: &mut impl Wr
         writeln!(out, "{line}")?;
     }
     Ok(())
-}
-
-/// A source that waits until somebody watches: the other end of `gate` is dropped.
-struct Gated {
-    source: Box<dyn Source>,
-    gate: Option<Receiver<()>>,
-}
-
-impl Source for Gated {
-    fn fill(&mut self, batch: &mut EventBatch<Lease>) -> Filled {
-        if let Some(gate) = self.gate.take() {
-            // Ends when the sender is dropped, as every way out of `replay` does.
-            let _ = gate.recv();
-        }
-        self.source.fill(batch)
-    }
-
-    fn wait(&mut self, at_most: Duration) {
-        self.source.wait(at_most);
-    }
-
-    fn stop(&mut self) {
-        self.source.stop();
-    }
-
-    fn totals(&self) -> SourceTotals {
-        self.source.totals()
-    }
 }

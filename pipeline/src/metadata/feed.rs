@@ -5,7 +5,7 @@
 //!
 //! Bounds: those of [`super::Resolver`]; a stage that takes no more is told in the next round.
 
-use super::local;
+use super::local::{self, Listener};
 use super::{Resolver, ResolverStats, hosts};
 use crate::clock;
 use crate::registry::Registry;
@@ -28,6 +28,8 @@ use std::time::Duration;
 pub const ROUND: Duration = Duration::from_secs(2);
 /// Every how many rounds everything is said again.
 pub const REPEAT: u64 = 15;
+/// Most processes whose descriptors are looked at in one round.
+pub const SEARCHED: usize = 256;
 /// Facts told to a stage in one go.
 const CHUNK: usize = 512;
 
@@ -72,6 +74,8 @@ impl Feed {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
             shown: HashMap::new(),
+            owned: BTreeMap::new(),
+            searched: BTreeSet::new(),
             rounds: 0,
         };
         feeder.round();
@@ -104,6 +108,10 @@ struct Feeder {
     names: BTreeMap<IpAddr, String>,
     /// When an identity was last seen with a process.
     shown: HashMap<Arc<Identity>, Nanos>,
+    /// Service of a listening socket.
+    owned: BTreeMap<Listener, Box<str>>,
+    /// Processes whose descriptors were looked at.
+    searched: BTreeSet<u32>,
     rounds: u64,
 }
 
@@ -164,7 +172,9 @@ impl Feeder {
         for shard in &self.shards {
             tell(shard, &facts);
         }
-        self.listeners();
+        let listeners = local::listeners(&self.settings.proc, self.resolver.pids());
+        self.listening_ports(&listeners);
+        self.owners(&listeners, again);
         self.forget();
     }
 
@@ -182,9 +192,9 @@ impl Feeder {
         self.names = names;
     }
 
-    fn listeners(&self) {
+    fn listening_ports(&self, listeners: &BTreeSet<Listener>) {
         let mut ports = ListeningPorts::default();
-        for one in local::listeners(&self.settings.proc, self.resolver.pids()) {
+        for one in listeners {
             ports.insert(one.address.ip(), one.address.port());
         }
         let ports = Arc::new(ports);
@@ -193,6 +203,53 @@ impl Feeder {
             // Refused: the queue is full or the stage has ended; the next round says it again.
             let _ = shard.decode.apply(move |decode| decode.set_listeners(ports));
         }
+    }
+
+    /// Tells all shards which service listens where, as far as its processes are known: the other end of a connection may
+    /// be another shard's. Descriptors are looked at only while a listener has no owner yet.
+    fn owners(&mut self, listeners: &BTreeSet<Listener>, again: bool) {
+        if again {
+            // A process may listen on more since; and those that are gone make room.
+            self.searched.clear();
+        }
+        let news = self.search(listeners);
+        let fact = |one: &Listener, service: &str| Fact::Listener {
+            ip: one.address.ip(),
+            port: one.address.port(),
+            service: service.into(),
+        };
+        // Of several sockets at one address (a socket for each worker) one is enough to know it.
+        let addresses: BTreeSet<_> = listeners.iter().map(|one| one.address).collect();
+        let over = self.owned.keys().filter(|one| !addresses.contains(&one.address));
+        let mut facts: Vec<Fact> = over.map(|one| fact(one, "")).collect();
+        self.owned.retain(|one, _| listeners.contains(one));
+        if again {
+            facts.extend(self.owned.iter().map(|(one, service)| fact(one, service)));
+        }
+        facts.extend(news.iter().map(|(one, service)| fact(one, service)));
+        self.owned.extend(news);
+        for shard in &self.shards {
+            tell(shard, &facts);
+        }
+    }
+
+    /// Listeners whose owner was not known and is now.
+    fn search(&mut self, listeners: &BTreeSet<Listener>) -> BTreeMap<Listener, Box<str>> {
+        let orphans: HashMap<u64, Listener> =
+            listeners.iter().filter(|one| !self.owned.contains_key(one)).map(|one| (one.inode, *one)).collect();
+        let mut found = BTreeMap::new();
+        if orphans.is_empty() {
+            return found;
+        }
+        let Self { resolver, searched, settings, .. } = self;
+        let fresh: Vec<_> = resolver.processes().filter(|(pid, _)| !searched.contains(pid)).take(SEARCHED).collect();
+        for (pid, identity) in fresh {
+            searched.insert(pid);
+            let sockets = local::sockets(&settings.proc, pid);
+            let owned = sockets.iter().filter_map(|inode| orphans.get(inode));
+            found.extend(owned.map(|one| (*one, identity.service.clone())));
+        }
+        found
     }
 
     /// No longer shows identities whose processes are gone for long.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub const MAX_NAMESPACES: usize = 64;
 /// Most listening sockets kept.
 pub const MAX_LISTENERS: usize = 16_384;
+/// Most descriptors of a process looked at.
+pub const MAX_DESCRIPTORS: usize = 1_024;
 /// Most local addresses kept.
 pub const MAX_ADDRESSES: usize = 1_024;
 
@@ -116,6 +118,20 @@ fn address(text: &str) -> Option<IpAddr> {
         }
         _ => None,
     }
+}
+
+/// The inode numbers of the sockets that a process holds, out of `/proc/PID/fd`; of its first [`MAX_DESCRIPTORS`]
+/// descriptors.
+#[must_use]
+pub fn sockets(proc: &Path, pid: u32) -> Vec<u64> {
+    let Ok(folder) = std::fs::read_dir(proc.join(pid.to_string()).join("fd")) else { return Vec::new() };
+    folder
+        .take(MAX_DESCRIPTORS)
+        .filter_map(|entry| {
+            let target = std::fs::read_link(entry.ok()?.path()).ok()?;
+            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        })
+        .collect()
 }
 
 /// The addresses of this host in the agent's network namespace.
