@@ -348,3 +348,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_is_one_of_the_internet() {
+    let head = [0, 7, 0x80, 0, 0, 1, 0, 2, 0, 0, 0, 0];
+    let question = [1, b'a', 0, 0, 1, 0, 1];
+    let record = |class| [0xc0, 12, 0, 1, 0, class, 0, 0, 0, 60, 0, 4, 192, 0, 2, class];
+    let (_, messages) = one(&[&head[..], &question, &record(3), &record(1)].concat());
+    assert_eq!(messages[0].addresses.as_slice(), [IpAddr::from([192, 0, 2, 1])]);
+}
