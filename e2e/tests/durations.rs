@@ -7,17 +7,17 @@ use redtap_e2e::prometheus::Metrics;
 use redtap_e2e::sandbox::Sandbox;
 use redtap_e2e::servers::apps::{App, Language};
 
-/// Mean duration by the histogram's own sum and count, seconds.
-fn mean(metrics: &Metrics, side: &str, route: &str) -> f64 {
-    let value = |suffix: &str| -> f64 {
-        let name = format!("http_{side}_request_duration_seconds_{suffix}");
-        metrics.samples.iter().filter(|s| s.name == name && s.label("http_route") == route).map(|s| s.value).sum()
-    };
-    value("sum") / value("count")
-}
-
 fn close(seen: f64, measured: f64) -> bool {
     (seen - measured).abs() <= f64::max(0.001, measured * 0.02)
+}
+
+/// What one side's histograms gained between two scrapes, seconds.
+fn gained(side: &str, before: &Metrics, after: &Metrics) -> f64 {
+    let of = |metrics: &Metrics| -> f64 {
+        let name = format!("http_{side}_request_duration_seconds_sum");
+        metrics.samples.iter().filter(|s| s.name == name).map(|s| s.value).sum()
+    };
+    of(after) - of(before)
 }
 
 #[test]
@@ -29,37 +29,37 @@ fn sleeping_and_trickling_answers() {
         let sandbox = Sandbox::new("durations").unwrap();
         let app = App::start(&sandbox, Language::Python).unwrap();
         let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
-        let mut measured = Vec::new();
-        for (path, route) in [
-            ("/sleep/5", "/sleep/{id}"),
-            ("/sleep/50", "/sleep/{id}"),
-            ("/sleep/500", "/sleep/{id}"),
-            ("/trickle", "/trickle"),
-        ] {
-            let count = |metrics: &Metrics| metrics.sum("http_client_request_duration_seconds_count", &[]);
-            let before = agent.metrics().unwrap();
-            // From the first byte sent (pretransfer) to the last byte received, as curl's own clock has it.
-            let text = sandbox
-                .run("curl", &["-s", "-o", "/dev/null", "-w", "%{time_pretransfer} %{time_total}", &app.url(path)])
-                .unwrap();
-            let times: Vec<f64> = text.split(' ').map(|time| time.parse().unwrap()).collect();
-            let seconds = times[1] - times[0];
-            let after = agent.metrics_until(|metrics| count(metrics) > count(&before)).unwrap();
-            let gained = |side: &str| {
-                let of = |metrics: &Metrics, suffix: &str| -> f64 {
-                    let name = format!("http_{side}_request_duration_seconds_{suffix}");
-                    metrics.samples.iter().filter(|s| s.name == name).map(|s| s.value).sum()
-                };
-                of(&after, "sum") - of(&before, "sum")
-            };
-            for side in ["client", "server"] {
-                let seen = gained(side);
-                assert!(close(seen, seconds), "{rung}: {path}, {side}: saw {seen} s, curl measured {seconds} s");
+        for (path, at_least) in [("/sleep/5", 0.005), ("/sleep/50", 0.05), ("/sleep/500", 0.5), ("/trickle", 1.0)] {
+            let mut rounds = Vec::new();
+            // Both processes wait for a processor now and then, the client after the kernel handed it the last byte: that is
+            // in curl's time and not in the socket's. One undisturbed round of five shows what the agent measures.
+            for _ in 0..5 {
+                let count = |metrics: &Metrics| metrics.sum("http_client_request_duration_seconds_count", &[]);
+                let before = agent.metrics().unwrap();
+                // From the first byte sent (pretransfer) to the last byte received, as curl's own clock has it.
+                let format = "%{time_pretransfer} %{time_total}";
+                let text = sandbox.run("curl", &["-s", "-o", "/dev/null", "-w", format, &app.url(path)]).unwrap();
+                let times: Vec<f64> = text.split(' ').map(|time| time.parse().unwrap()).collect();
+                let measured = times[1] - times[0];
+                let after = agent.metrics_until(|metrics| count(metrics) > count(&before)).unwrap();
+                let (client, server) = (gained("client", &before, &after), gained("server", &before, &after));
+                // Whatever the noise: the server worked that long, and nobody waited longer than the client.
+                assert!(server >= at_least - 0.000_5, "{rung}: {path}: the server worked {at_least} s, saw {server} s");
+                assert!(
+                    server <= measured + 0.001 && client <= measured + 0.001,
+                    "{rung}: {path}: {client} {server} {measured}"
+                );
+                rounds.push((client, server, measured));
+                if close(client, measured) && close(server, measured) {
+                    break;
+                }
             }
-            measured.push((route, seconds));
+            let (client, server, measured) = *rounds.last().unwrap();
+            assert!(
+                close(client, measured) && close(server, measured),
+                "{rung}: {path}: client, server, curl: {rounds:?}"
+            );
         }
-        let metrics = agent.metrics().unwrap();
-        assert!(mean(&metrics, "server", "/trickle") > 0.99, "{rung}: the whole body counts");
         agent.stop().unwrap();
     }
 }

@@ -38,7 +38,7 @@ fn killed_in_the_middle_of_load_and_started_again() {
         let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
         assert_ne!(bpf_objects(), before, "{rung}: the agent has objects of its own");
         let load = sandbox
-            .command("wrk", &["-t", "1", "-c", "20", "-d", "6s", &nginx.url("/static/a.html")])
+            .command("wrk", &["-t", "1", "-c", "20", "-d", "20s", &nginx.url("/static/a.html")])
             .unwrap()
             .stdout(Stdio::piped())
             .spawn()
