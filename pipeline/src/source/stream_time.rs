@@ -116,7 +116,7 @@ impl<R: Records> Source for StreamTime<R> {
 }
 
 /// When a record was made; zero for one that is too short to say (decode will refuse and count it).
-fn stamp(record: &[u8]) -> Nanos {
+pub(super) fn stamp(record: &[u8]) -> Nanos {
     const AT: usize = offset_of!(EventHeader, ts_ns);
     let bytes = record.get(AT..).and_then(|rest| rest.first_chunk::<8>());
     Nanos(bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
