@@ -14,7 +14,7 @@
 //! Absent: blocking, except in [`RingSource::wait`], which sleeps until the kernel wakes it or the time is up.
 
 use super::stream_time::stamp;
-use super::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
+use super::{BATCH_BYTES, BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use crate::clock;
 use crate::runner::VerdictSink;
 use redtap_kernel::probe::Probe;
@@ -66,6 +66,8 @@ pub struct RingSource {
     began: Nanos,
     /// The last stamp given.
     now: Nanos,
+    /// Records to ask for, going by the size of the last ones.
+    most: usize,
     /// Set by `stop`: no round begins once the ring is read this far.
     last_round: Option<bool>,
     progress: u64,
@@ -94,7 +96,18 @@ impl RingSource {
     pub fn new(ring: Ring, slots: Arc<Slots>, shard: Shard) -> Self {
         let until = ring.position();
         let now = clock::monotonic();
-        Self { ring, slots, shard, dirty: Vec::new(), until, began: now, now, last_round: None, progress: 0 }
+        Self {
+            ring,
+            slots,
+            shard,
+            dirty: Vec::new(),
+            until,
+            began: now,
+            now,
+            most: BATCH_RECORDS,
+            last_round: None,
+            progress: 0,
+        }
     }
 
     /// True when a round has begun.
@@ -138,7 +151,8 @@ impl Source for RingSource {
     fn fill(&mut self, batch: &mut EventBatch<Lease>) -> Filled {
         loop {
             if self.ring.position() < self.until {
-                if let Some(lease) = self.ring.lease(BATCH_RECORDS, &mut batch.records) {
+                if let Some(lease) = self.ring.lease(self.most, &mut batch.records) {
+                    self.most = aim(batch.records.len(), lease.as_ref().len());
                     let last = batch.records.last().map_or(Nanos::ZERO, |span| stamp(span.of(lease.as_ref())));
                     batch.memory = Some(Lease::Ring(lease));
                     return Filled::Records(self.advance(last));
@@ -184,6 +198,12 @@ impl Source for RingSource {
     }
 }
 
+/// How many records of the size of the last `records` come to [`BATCH_BYTES`].
+fn aim(records: usize, bytes: usize) -> usize {
+    let each = bytes / records.max(1);
+    (BATCH_BYTES / each.max(1)).clamp(BATCH_RECORDS / 16, BATCH_RECORDS)
+}
+
 /// Verdicts go to the slots of the connections, where the kernel programs read them.
 #[derive(Debug)]
 pub struct SlotVerdicts(Arc<Slots>);
@@ -191,5 +211,18 @@ pub struct SlotVerdicts(Arc<Slots>);
 impl VerdictSink for SlotVerdicts {
     fn set(&self, verdict: Verdict) {
         self.0.set_verdict(verdict);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_fewer_records_when_they_are_large() {
+        assert_eq!(aim(256, 256 * 200), BATCH_RECORDS, "small ones come to less than the aim");
+        assert_eq!(aim(10, 10 * 2_048), 32);
+        assert_eq!(aim(1, 4_240), 16, "never so few that a batch is not worth its way");
+        assert_eq!(aim(0, 0), BATCH_RECORDS);
     }
 }
