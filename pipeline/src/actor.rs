@@ -17,8 +17,9 @@ use crossbeam_channel::Sender;
 
 /// Messages that a mailbox holds, besides the one that each clone of the address may add.
 pub const MAILBOX: usize = 2;
-/// Batches that an actor moves before it lets the others of its thread run.
-pub const TURN_BUDGET: usize = 8;
+/// Batches that an actor moves before it lets the others of its thread run. Few, so that on a shared thread a batch is still
+/// in the cache when the next stage takes it, and few batches are ever made.
+pub const TURN_BUDGET: usize = 2;
 
 /// There may be something to do.
 #[derive(Debug, Clone, Copy)]

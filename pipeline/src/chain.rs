@@ -98,6 +98,12 @@ impl Chain {
         remote
     }
 
+    /// The runners and their numbers, in order, to be turned by hand.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Box<dyn Turns>>, Vec<Arc<StageStats>>) {
+        (self.runners, self.stats)
+    }
+
     /// An edge as all of this chain are.
     #[must_use]
     pub fn edge<B: Batch>(&self) -> (crate::edge::Outlet<B>, Inlet<B>) {

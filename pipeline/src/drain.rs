@@ -1,14 +1,14 @@
 //! The drain: one thread a shard that asks a source for batches and feeds them into the first edge.
 //!
-//! On a clock of [`POLL`]: the source is asked until it has nothing, then waited for (the kernel wakes it early when its
-//! ring fills). When the edge is full the batch in hand waits and the rest stays in the ring; nothing is ever dropped
+//! On a clock of [`POLL`], or of [`QUIET_POLL`] where nothing has happened for a while: the source is asked until it has
+//! nothing, then waited for (the kernel wakes it early when its ring fills). When the edge is full the batch in hand waits and the rest stays in the ring; nothing is ever dropped
 //! here. When nothing happens, time is sent on alone every [`HEARTBEAT`], which is what moves time-outs and
 //! publications downstream.
 //!
 //! Ends when it is told to stop and everything up to then is fed, or when the source ends: the edge closes, and the
 //! stages finish one after another.
 //!
-//! An idle shard costs 1 s / [`POLL`] = 200 wake-ups a second here and 1 s / [`HEARTBEAT`] = 20 in the actors.
+//! A quiet shard costs 1 s / [`QUIET_POLL`] = 40 wake-ups a second here and 1 s / [`HEARTBEAT`] = 20 in the actors.
 
 use crate::edge::{EdgeView, Outlet};
 use crate::source::{Filled, Lease, Source, SourceTotals};
@@ -24,6 +24,10 @@ use std::time::Duration;
 
 /// How often an idle source is asked.
 pub const POLL: Duration = Duration::from_millis(5);
+/// How often a source is asked that had nothing for [`QUIET_POLLS`].
+pub const QUIET_POLL: Duration = Duration::from_millis(25);
+/// Polls in a row without a record after which a source counts as quiet: half a second.
+pub const QUIET_POLLS: u32 = 100;
 /// How often time is sent on when nothing happens.
 pub const HEARTBEAT: Nanos = Nanos::from_millis(50);
 /// How long the drain sleeps before a full edge, if nobody wakes it.
@@ -71,6 +75,7 @@ impl Drain {
             stop: Arc::clone(&stop),
             published: Arc::clone(&totals),
             totals: DrainTotals::default(),
+            idle_polls: 0,
         };
         let thread = thread::Builder::new().name(format!("redtap-drain-{shard}")).spawn(move || feeder.run())?;
         Self::wake_on_space(&view, &thread);
@@ -107,6 +112,8 @@ struct Feeder {
     stop: Arc<AtomicBool>,
     published: Arc<Mutex<DrainTotals>>,
     totals: DrainTotals,
+    /// Polls in a row that gave nothing.
+    idle_polls: u32,
 }
 
 impl Feeder {
@@ -136,7 +143,8 @@ impl Feeder {
             if wait {
                 self.totals.waits += 1;
                 self.publish();
-                self.source.wait(POLL);
+                self.idle_polls = self.idle_polls.saturating_add(1);
+                self.source.wait(if self.idle_polls > QUIET_POLLS { QUIET_POLL } else { POLL });
             }
         }
         self.totals.ended = true;
@@ -147,6 +155,9 @@ impl Feeder {
     fn feed(&mut self, now: Nanos, mut batch: EventBatch<Lease>) -> bool {
         self.totals.now = now;
         let records = batch.len() as u64;
+        if records > 0 {
+            self.idle_polls = 0;
+        }
         while let Err(back) = self.outlet.send(now, batch) {
             if self.outlet.is_closed() {
                 self.totals.unsendable += records;

@@ -18,6 +18,9 @@ pub use stream_time::StreamTime;
 
 /// Most records that a source puts into one batch.
 pub const BATCH_RECORDS: usize = 256;
+/// Bytes of records that a source aims at for one batch: with deep pipelining a record holds many messages, and what a
+/// batch becomes downstream must stay small.
+pub const BATCH_BYTES: usize = 64 * 1024;
 
 /// The memory of a batch of events. Dropping it lets go of a stretch of the ring.
 pub enum Lease {

@@ -35,12 +35,21 @@ impl<T: Send + 'static> Batch for Vec<T> {
     }
 
     fn recycle(&mut self) {
-        self.clear();
+        clear(self);
     }
 
     fn verdicts(&self) -> &[Verdict] {
         &[]
     }
+}
+
+/// Items that an empty batch keeps memory for; one that grew beyond gives the rest back.
+pub const KEPT_ITEMS: usize = 4_096;
+
+/// Empties `items`, keeping memory for at most [`KEPT_ITEMS`].
+pub fn clear<T>(items: &mut Vec<T>) {
+    items.clear();
+    items.shrink_to(KEPT_ITEMS);
 }
 
 /// The closed list of reasons for which a stage does not pass a record on. Use [`reasons!`](crate::reasons).

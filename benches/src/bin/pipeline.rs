@@ -3,6 +3,10 @@
 //! Claim: recorded real events through all nine stage actors cost at most twice what the same nine stages cost in a single
 //! loop (the floor), and under 400 ns an event.
 //!
+//! Measured on the 2-core development machine (kernel 6.18, busy with other work; processor time): floor 346 ns an event,
+//! nine actors on one thread 361 (1.04 times the floor), on two threads 414 (1.19), fused loop 354 (1.02). Of the floor,
+//! parse takes about four tenths.
+//!
 //! Every way of running takes all events once in each round, in turn, in one process; medians over the rounds. Processor
 //! time counts all threads (the drain's too). The pipeline's time includes starting and stopping it.
 //!

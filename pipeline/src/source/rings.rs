@@ -4,12 +4,17 @@
 //! snapshot as progress records. A slot was written after every record of its connection that the snapshot knows of, so
 //! what it says is never ahead of records that are still to come.
 //!
+//! The stamp of a batch is the time up to which everything was given: while records of the round are left, that of its last
+//! record; at the end of the round, that of its beginning. A backlog in the ring thus makes no stage time out what waits
+//! in it.
+//!
 //! A lease goes into a batch as it is: payloads are not copied. What the stages do not give back stays in the ring, and
 //! when the ring is full the kernel counts what it refuses.
 //!
 //! Absent: blocking, except in [`RingSource::wait`], which sleeps until the kernel wakes it or the time is up.
 
-use super::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
+use super::stream_time::stamp;
+use super::{BATCH_BYTES, BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use crate::clock;
 use crate::runner::VerdictSink;
 use redtap_kernel::probe::Probe;
@@ -17,6 +22,7 @@ use redtap_kernel::ring::{Ring, RingError};
 use redtap_kernel::slots::{Shard, Slots, SlotsError, progress_event};
 use redtap_stages::abi::{Slot, Verdict};
 use redtap_stages::flow::event::{EventBatch, Span};
+use redtap_stages::time::Nanos;
 use std::sync::Arc;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -56,6 +62,12 @@ pub struct RingSource {
     /// The snapshot of this round, given after the records up to `until`.
     dirty: Vec<Slot>,
     until: u64,
+    /// When this round began: at its end, everything up to then is given.
+    began: Nanos,
+    /// The last stamp given.
+    now: Nanos,
+    /// Records to ask for, going by the size of the last ones.
+    most: usize,
     /// Set by `stop`: no round begins once the ring is read this far.
     last_round: Option<bool>,
     progress: u64,
@@ -83,7 +95,19 @@ impl RingSource {
     #[must_use]
     pub fn new(ring: Ring, slots: Arc<Slots>, shard: Shard) -> Self {
         let until = ring.position();
-        Self { ring, slots, shard, dirty: Vec::new(), until, last_round: None, progress: 0 }
+        let now = clock::monotonic();
+        Self {
+            ring,
+            slots,
+            shard,
+            dirty: Vec::new(),
+            until,
+            began: now,
+            now,
+            most: BATCH_RECORDS,
+            last_round: None,
+            progress: 0,
+        }
     }
 
     /// True when a round has begun.
@@ -93,11 +117,20 @@ impl RingSource {
             Some(begun) => *begun = true,
             None => {}
         }
-        // First the slots, then the position: see the head of this file.
+        // First the time, then the slots, then the position: see the head of this file.
+        self.began = clock::monotonic();
         let most = if self.last_round.is_some() { self.slots.count() } else { SLOTS_PER_ROUND };
         self.slots.take_dirty_of(self.shard, &mut self.dirty, most);
         self.until = self.ring.producer_position();
         self.until > self.ring.position() || !self.dirty.is_empty()
+    }
+
+    /// The stamp after a batch whose last record is of `last`.
+    fn advance(&mut self, last: Nanos) -> Nanos {
+        let over = self.ring.position() >= self.until && self.dirty.is_empty();
+        let seen = if over { last.max(self.began) } else { last };
+        self.now = self.now.max(seen);
+        self.now
     }
 
     fn give_progress(&mut self, batch: &mut EventBatch<Lease>) {
@@ -118,23 +151,23 @@ impl Source for RingSource {
     fn fill(&mut self, batch: &mut EventBatch<Lease>) -> Filled {
         loop {
             if self.ring.position() < self.until {
-                let lease = self.ring.lease(BATCH_RECORDS, &mut batch.records);
-                let now = clock::monotonic();
-                if let Some(lease) = lease {
+                if let Some(lease) = self.ring.lease(self.most, &mut batch.records) {
+                    self.most = aim(batch.records.len(), lease.as_ref().len());
+                    let last = batch.records.last().map_or(Nanos::ZERO, |span| stamp(span.of(lease.as_ref())));
                     batch.memory = Some(Lease::Ring(lease));
-                    return Filled::Records(now);
+                    return Filled::Records(self.advance(last));
                 }
                 if self.ring.position() < self.until {
-                    // A record is being written, or all leases are out: the round goes on later.
-                    return Filled::Nothing(now);
+                    // A record is being written, or all leases are out: the round goes on later, and time waits.
+                    return Filled::Nothing(self.now);
                 }
             }
             if !self.dirty.is_empty() {
                 self.give_progress(batch);
-                return Filled::Records(clock::monotonic());
+                return Filled::Records(self.advance(Nanos::ZERO));
             }
             if !self.begin_round() {
-                let now = clock::monotonic();
+                let now = self.advance(Nanos::ZERO);
                 return if self.last_round.is_some() { Filled::End(now) } else { Filled::Nothing(now) };
             }
         }
@@ -165,6 +198,12 @@ impl Source for RingSource {
     }
 }
 
+/// How many records of the size of the last `records` come to [`BATCH_BYTES`].
+fn aim(records: usize, bytes: usize) -> usize {
+    let each = bytes / records.max(1);
+    (BATCH_BYTES / each.max(1)).clamp(BATCH_RECORDS / 16, BATCH_RECORDS)
+}
+
 /// Verdicts go to the slots of the connections, where the kernel programs read them.
 #[derive(Debug)]
 pub struct SlotVerdicts(Arc<Slots>);
@@ -172,5 +211,18 @@ pub struct SlotVerdicts(Arc<Slots>);
 impl VerdictSink for SlotVerdicts {
     fn set(&self, verdict: Verdict) {
         self.0.set_verdict(verdict);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_fewer_records_when_they_are_large() {
+        assert_eq!(aim(256, 256 * 200), BATCH_RECORDS, "small ones come to less than the aim");
+        assert_eq!(aim(10, 10 * 2_048), 32);
+        assert_eq!(aim(1, 4_240), 16, "never so few that a batch is not worth its way");
+        assert_eq!(aim(0, 0), BATCH_RECORDS);
     }
 }

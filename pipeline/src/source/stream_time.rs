@@ -7,7 +7,7 @@
 //!
 //! Absent: any other clock, and waiting.
 
-use super::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
+use super::{BATCH_BYTES, BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use redtap_stages::abi::{self, EventHeader};
 use redtap_stages::flow::event::{EventBatch, Span};
 use redtap_stages::time::Nanos;
@@ -69,10 +69,11 @@ impl<R: Records> StreamTime<R> {
     }
 
     fn collect(&mut self, first: Nanos, batch: &mut EventBatch<Lease>) -> Nanos {
-        let mut memory = Vec::with_capacity(BATCH_RECORDS * 512);
+        let mut memory = Vec::with_capacity(BATCH_BYTES + MAX_RECORD);
         let mut last = first;
         while let Some(at) = self.peek() {
-            if batch.records.len() == BATCH_RECORDS || at.since(first) > WINDOW {
+            let full = batch.records.len() == BATCH_RECORDS || memory.len() >= BATCH_BYTES;
+            if full || at.since(first) > WINDOW {
                 break;
             }
             // The bounds on records and their length keep both far below 2^32.
@@ -116,7 +117,7 @@ impl<R: Records> Source for StreamTime<R> {
 }
 
 /// When a record was made; zero for one that is too short to say (decode will refuse and count it).
-fn stamp(record: &[u8]) -> Nanos {
+pub(super) fn stamp(record: &[u8]) -> Nanos {
     const AT: usize = offset_of!(EventHeader, ts_ns);
     let bytes = record.get(AT..).and_then(|rest| rest.first_chunk::<8>());
     Nanos(bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))

@@ -3,7 +3,7 @@
 use super::conn::{About, Direction};
 use crate::abi::Verdict;
 use crate::protocols::Protocol;
-use crate::stage::Batch;
+use crate::stage::{Batch, clear};
 use crate::text::{Text, Token};
 use crate::time::Nanos;
 use smallvec::SmallVec;
@@ -125,8 +125,8 @@ impl Batch for MessageBatch {
     }
 
     fn recycle(&mut self) {
-        self.items.clear();
-        self.verdicts.clear();
+        clear(&mut self.items);
+        clear(&mut self.verdicts);
     }
 
     fn verdicts(&self) -> &[Verdict] {

@@ -4,7 +4,7 @@ use super::conn::{About, Direction};
 use super::event::{Memory, Span};
 use crate::abi::Verdict;
 use crate::protocols::Protocol;
-use crate::stage::Batch;
+use crate::stage::{Batch, clear};
 
 /// Bytes of one direction. First comes what was captured, then what was not: `captured.len + gap` bytes from `offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,8 @@ impl<M: Memory> Batch for SegmentBatch<M> {
     }
 
     fn recycle(&mut self) {
-        self.items.clear();
-        self.verdicts.clear();
+        clear(&mut self.items);
+        clear(&mut self.verdicts);
         self.memory = None;
     }
 
