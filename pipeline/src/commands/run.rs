@@ -85,7 +85,7 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
     )
     .context("cannot start the metadata thread")?;
     Ok(Live {
-        overflowed: (0..running.shards()).map(|_| Arc::default()).collect(),
+        counts: (0..running.shards()).map(|_| Arc::default()).collect(),
         probe,
         running: Mutex::new(Some(running)),
         feed: Mutex::new(Some(feed)),
