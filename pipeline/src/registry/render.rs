@@ -83,8 +83,7 @@ fn histogram(name: &str, labels: &str, bounds: &[String], buckets: &[u64; MAX_BU
         for part in [name, "_bucket{", labels, ",le=\"", bound, "\"} "] {
             out.push_str(part);
         }
-        decimal(u128::from(total), out);
-        out.push('\n');
+        let _ = writeln!(out, "{total}");
     }
 }
 
