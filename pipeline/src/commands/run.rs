@@ -122,6 +122,8 @@ fn stop(shown: &Shown) -> bool {
     shown.leave();
     let Some(live) = shown.live() else { return true };
     let Some(running) = live.running.lock().take() else { return true };
+    // What is shown while the rest is drained.
+    *live.ended.lock() = running.report();
     let stopped = running.stop(STOP_WITHIN);
     *live.ended.lock() = stopped.shards;
     if let Some(feed) = live.feed.lock().take() {
