@@ -37,14 +37,50 @@ pub struct Observed<'a> {
     pub runs: Option<RunStats>,
     /// The registry.
     pub registry: RegistryStats,
-    /// Exchanges that went to an overflow series.
-    pub overflowed: u64,
+    /// What stages count besides their ledgers.
+    pub counts: StageCounts,
     /// Process look-ups.
     pub resolver: ResolverStats,
     /// The endpoint.
     pub http: Option<&'a HttpCounters>,
     /// The agent's own cost.
     pub usage: Usage,
+}
+
+/// What stages count besides their ledgers; summed over shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageCounts {
+    /// Connections followed now.
+    pub connections: u64,
+    /// Connections forgotten because they were idle.
+    pub connections_idle: u64,
+    /// Connections forgotten to make room.
+    pub connections_evicted: u64,
+    /// Exchanges that `converge` gave the overflow endpoint.
+    pub endpoints_overflowed: u64,
+    /// Exchanges that `join` let go before their time, because too many waited.
+    pub join_hurried: u64,
+    /// Connections whose exchanges waited in `join` in vain.
+    pub join_expired: u64,
+    /// Entries that `join` forgot, or did not take, because of a bound.
+    pub join_overflowed: u64,
+    /// Exchanges counted in an overflow series.
+    pub series_overflowed: u64,
+}
+
+impl std::iter::Sum for StageCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            connections: a.connections + b.connections,
+            connections_idle: a.connections_idle + b.connections_idle,
+            connections_evicted: a.connections_evicted + b.connections_evicted,
+            endpoints_overflowed: a.endpoints_overflowed + b.endpoints_overflowed,
+            join_hurried: a.join_hurried + b.join_hurried,
+            join_expired: a.join_expired + b.join_expired,
+            join_overflowed: a.join_overflowed + b.join_overflowed,
+            series_overflowed: a.series_overflowed + b.series_overflowed,
+        })
+    }
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -199,7 +235,16 @@ impl SelfMetrics {
         let registry = &observed.registry;
         self.gauge("redtap_series", Vec::new(), float(registry.series));
         self.counter("redtap_series_expired_total", Vec::new(), registry.expired);
-        self.counter("redtap_series_overflow_total", Vec::new(), observed.overflowed);
+        let counts = &observed.counts;
+        self.counter("redtap_series_overflow_total", Vec::new(), counts.series_overflowed);
+        self.counter("redtap_endpoints_overflow_total", Vec::new(), counts.endpoints_overflowed);
+        self.counter("redtap_join_hurried_total", Vec::new(), counts.join_hurried);
+        self.counter("redtap_join_expired_total", Vec::new(), counts.join_expired);
+        self.counter("redtap_join_overflow_total", Vec::new(), counts.join_overflowed);
+        self.gauge("redtap_connections", Vec::new(), float(counts.connections));
+        for (reason, count) in [("idle", counts.connections_idle), ("table_full", counts.connections_evicted)] {
+            self.counter("redtap_connections_forgotten_total", vec![("reason", reason.to_owned())], count);
+        }
         self.counter("redtap_series_refused_total", Vec::new(), registry.refused);
         self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
         self.counter("redtap_publications_total", Vec::new(), registry.publications);
@@ -305,6 +350,15 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_kernel_slots_lost_total", "Connection slots taken over before they were read."),
     ("redtap_kernel_slots_lost_turns_total", "Turns whose fate is unknown because of that."),
     ("redtap_bpf_runs_total", "Runs of the kernel programs (kernel.bpf_stats_enabled)."),
+    ("redtap_connections", "Connections followed now."),
+    ("redtap_connections_forgotten_total", "Connections forgotten before they were closed, by reason."),
+    (
+        "redtap_endpoints_overflow_total",
+        "Exchanges given the overflow endpoint because the routes of their service were too many.",
+    ),
+    ("redtap_join_hurried_total", "Exchanges that went on without a name because too many waited for one."),
+    ("redtap_join_expired_total", "Connections whose exchanges waited for a name in vain."),
+    ("redtap_join_overflow_total", "Entries of the tables of names forgotten or not taken because of a bound."),
     ("redtap_series", "Traffic series shown."),
     ("redtap_series_expired_total", "Series forgotten because they gained nothing for long."),
     (

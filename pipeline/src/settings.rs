@@ -247,7 +247,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         },
         converge: ConvergeSettings {
             routes: reader.entries("converge.routes", 256, pattern),
-            learned_limit: reader.number("converge.learned_limit", 2..=1_000),
+            learned_limit: reader.number("converge.learned_limit", 2..=redtap_stages::limits::MAX_ROUTE_LEARNED),
             dns_labels: reader.number("converge.dns_labels", 0..=8),
             methods: reader.entries("converge.methods", 64, method),
         },

@@ -85,7 +85,7 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
     )
     .context("cannot start the metadata thread")?;
     Ok(Live {
-        overflowed: (0..running.shards()).map(|_| Arc::default()).collect(),
+        counts: (0..running.shards()).map(|_| Arc::default()).collect(),
         probe,
         running: Mutex::new(Some(running)),
         feed: Mutex::new(Some(feed)),
@@ -122,6 +122,8 @@ fn stop(shown: &Shown) -> bool {
     shown.leave();
     let Some(live) = shown.live() else { return true };
     let Some(running) = live.running.lock().take() else { return true };
+    // What is shown while the rest is drained.
+    *live.ended.lock() = running.report();
     let stopped = running.stop(STOP_WITHIN);
     *live.ended.lock() = stopped.shards;
     if let Some(feed) = live.feed.lock().take() {

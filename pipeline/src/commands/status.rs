@@ -8,13 +8,13 @@ use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::http::{Backend, HttpCounters};
 use redtap::metadata::feed::Feed;
 use redtap::registry::{Format, Registry};
-use redtap::self_metrics::{Observed, SelfMetrics, Usage};
-use redtap::topology::Running;
+use redtap::self_metrics::{Observed, SelfMetrics, StageCounts, Usage};
+use redtap::topology::{Running, ShardControls};
 use redtap_kernel::losses::Losses;
 use redtap_kernel::probe::Probe;
 use redtap_stages::time::Nanos;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What runs once the probe is attached.
@@ -24,8 +24,8 @@ pub(super) struct Live {
     pub(super) feed: Mutex<Option<Feed>>,
     /// The last reports, for when the topology has ended.
     pub(super) ended: Mutex<Vec<ShardReport>>,
-    /// Exchanges that went to an overflow series, one number a shard.
-    pub(super) overflowed: Vec<Arc<AtomicU64>>,
+    /// What the stages of each shard count besides their ledgers, as of the last upkeep.
+    pub(super) counts: Vec<Arc<Mutex<StageCounts>>>,
 }
 
 /// The agent as the endpoint sees it.
@@ -82,11 +82,10 @@ impl Shown {
         let Some(live) = self.live() else { return };
         let running = live.running.lock();
         let Some(running) = running.as_ref() else { return };
-        for (shard, count) in live.overflowed.iter().enumerate() {
-            let Some(controls) = running.controls(shard) else { continue };
-            let count = Arc::clone(count);
-            // Refused while the stage has much to do: the next upkeep asks again.
-            let _ = controls.aggregate.apply(move |aggregate| count.store(aggregate.overflowed(), Ordering::Relaxed));
+        for (shard, counts) in live.counts.iter().enumerate() {
+            if let Some(controls) = running.controls(shard) {
+                ask(&controls, counts);
+            }
         }
     }
 
@@ -107,20 +106,43 @@ impl Shown {
 
     fn refresh(&self) {
         let (reports, losses, sums) = self.sums();
-        let overflowed = |live: &Live| live.overflowed.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let counts = |live: &Live| live.counts.iter().map(|counts| *counts.lock()).sum();
         let observed = Observed {
             shards: &reports,
             conservation: Some(&sums),
             losses,
             runs: self.live().and_then(|live| live.probe.run_stats()),
             registry: self.registry.stats(),
-            overflowed: self.live().map_or(0, overflowed),
+            counts: self.live().map(counts).unwrap_or_default(),
             resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
             http: self.http.get().map(Arc::as_ref),
             usage: Usage::now(),
         };
         self.own.lock().update(&observed);
     }
+}
+
+/// Has the stages tell what they count. One that has much to do refuses; the next upkeep asks again.
+fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
+    let told = Arc::clone(counts);
+    let _ = controls.decode.apply(move |decode| {
+        let connections = decode.connections();
+        let mut told = told.lock();
+        told.connections = connections.open;
+        told.connections_idle = connections.idle;
+        told.connections_evicted = connections.crowded_out;
+    });
+    let told = Arc::clone(counts);
+    let _ = controls.converge.apply(move |converge| told.lock().endpoints_overflowed = converge.overflowed());
+    let told = Arc::clone(counts);
+    let _ = controls.join.apply(move |join| {
+        let mut told = told.lock();
+        told.join_hurried = join.hurried();
+        told.join_expired = join.expired();
+        told.join_overflowed = join.overflowed();
+    });
+    let told = Arc::clone(counts);
+    let _ = controls.aggregate.apply(move |aggregate| told.lock().series_overflowed = aggregate.overflowed());
 }
 
 fn kernel(losses: &Losses) -> KernelCounts {

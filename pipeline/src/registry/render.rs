@@ -8,10 +8,13 @@ use super::{Sample, Snapshot, Value};
 use redtap_stages::metric::{Entry, Kind, MAX_BUCKETS, TABLE, Unit};
 use std::fmt::Write as _;
 
+/// Most bytes reserved before anything is rendered.
+const MAX_RESERVED: usize = 64 << 20;
+
 impl Snapshot {
     /// Appends all families. The caller ends an OpenMetrics text with `# EOF`, because more may follow.
     pub fn render(&self, format: Format, out: &mut String) {
-        out.reserve(self.families.iter().map(|family| family.len() * 2_048).sum::<usize>().min(64 << 20));
+        out.reserve(self.expected_bytes());
         for (entry, family) in TABLE.iter().zip(&self.families) {
             if !family.is_empty() {
                 self.family(entry, family, format, out);
@@ -27,6 +30,18 @@ impl Snapshot {
                 let _ = writeln!(out, "target_info{{{labels}}} 1");
             }
         }
+    }
+
+    /// About how long the text will be.
+    fn expected_bytes(&self) -> usize {
+        let bytes = TABLE.iter().zip(&self.families).map(|(entry, family)| {
+            let lines = match entry.kind {
+                Kind::Counter => 1,
+                Kind::Histogram(bounds) => bounds.len() + 4,
+            };
+            family.iter().map(|sample| lines * (sample.labels.len() + entry.prometheus.len() + 32)).sum::<usize>()
+        });
+        bytes.sum::<usize>().min(MAX_RESERVED)
     }
 
     fn family(&self, entry: &Entry, family: &[Sample], format: Format, out: &mut String) {
@@ -66,25 +81,31 @@ fn base(name: &str) -> &str {
     name.strip_suffix("_total").unwrap_or(name)
 }
 
-/// The bounds of a histogram as text, +Inf last.
+/// What follows the labels on each line of a histogram, +Inf last.
 fn bounds(kind: Kind, format: Format) -> Vec<String> {
     let Kind::Histogram(bounds) = kind else { return Vec::new() };
     let text = |bound: &f64| match format {
-        Format::Text => bound.to_string(),
-        Format::OpenMetrics => format!("{bound:?}"),
+        Format::Text => format!(",le=\"{bound}\"}} "),
+        Format::OpenMetrics => format!(",le=\"{bound:?}\"}} "),
     };
-    bounds.iter().map(text).chain(std::iter::once("+Inf".to_owned())).collect()
+    bounds.iter().map(text).chain(std::iter::once(",le=\"+Inf\"} ".to_owned())).collect()
 }
 
 fn histogram(name: &str, labels: &str, bounds: &[String], buckets: &[u64; MAX_BUCKETS + 1], out: &mut String) {
+    let start = out.len();
+    for part in [name, "_bucket{", labels] {
+        out.push_str(part);
+    }
+    // The beginning is the same on all lines: what stands there already is copied.
+    let head = start..out.len();
     let mut total = 0_u64;
-    for (bound, count) in bounds.iter().zip(buckets) {
-        total = total.saturating_add(*count);
-        for part in [name, "_bucket{", labels, ",le=\"", bound, "\"} "] {
-            out.push_str(part);
+    for (at, (bound, count)) in bounds.iter().zip(buckets).enumerate() {
+        if at > 0 {
+            out.extend_from_within(head.clone());
         }
-        decimal(u128::from(total), out);
-        out.push('\n');
+        total = total.saturating_add(*count);
+        out.push_str(bound);
+        let _ = writeln!(out, "{total}");
     }
 }
 

@@ -77,7 +77,7 @@ pub const KEYS: &[Key] = &[
     list("filter.deny.route", "Do not report requests whose target matches one of these globs."),
     list("filter.health_checks", "Paths of health checks that are not to be reported, such as /healthz."),
     list("converge.routes", "Route templates that come before the inferred ones, such as /users/{id}, in order."),
-    one("converge.learned_limit", "20", "Distinct values of a path segment before it becomes {var}: 2 to 1000."),
+    one("converge.learned_limit", "20", "Distinct values of a path segment before it becomes {var}: 2 to 256."),
     one("converge.dns_labels", "0", "Last labels of a DNS name kept as dns.question.name: 0 (none) to 8."),
     list("converge.methods", "HTTP methods reported by name; empty: those of the standards."),
     one(
