@@ -5,7 +5,7 @@
 //! sees payload: it drops the lease of the batch before it returns.
 //!
 //! A direction that cannot be read (malformed, a gap over a boundary, a full buffer) is skipped up to its next turn. A
-//! connection that is malformed [eight turns](connection) in a row, or that an accepted upgrade handed over to another
+//! connection that is malformed eight turns in a row, or that an accepted upgrade handed over to another
 //! protocol, is muted: the rest of it is counted as rejected.
 //!
 //! A segment is *passed* when its bytes went into the parser (messages come when they are whole), *held* while its

@@ -1,7 +1,7 @@
 //! Protocol `http1`: HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112).
 //!
-//! Start lines are read whole ([`line`]), header fields piece by piece ([`head`]), bodies only measured ([`body`]); the answer's
-//! length depends on the question, so the kinds of unanswered requests are remembered ([`asked`]).
+//! Start lines are read whole (`line`), header fields piece by piece (`head`), bodies only measured (`body`); the answer's
+//! length depends on the question, so the kinds of unanswered requests are remembered (`asked`).
 //!
 //! What is captured of a turn is a prefix, so heads and bodies are cut all the time. A gap in a body of known length, or inside
 //! one chunk, is walked over. Any other gap loses the framing: what is known goes out with `cut`, everything up to the next

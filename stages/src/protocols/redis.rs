@@ -6,7 +6,7 @@
 //! of known length may lie in a gap and the message stays in step.
 //!
 //! **Cut turns.** Redis answers in order and answers everything, so what one direction shows tells how many messages the other
-//! held; [`ledger`] keeps the two counts:
+//! held; `ledger` keeps the two counts:
 //! - requests cut, replies whole: replies past the known requests of the turn get a made-up request (empty method) right before them.
 //! - requests whole, replies cut: requests still open when the reply framing is lost get a made-up reply (status unknown).
 //! - both cut: the larger of what each direction showed is reported; the rest cannot be known.
