@@ -308,8 +308,7 @@ fn report(reader: &mut Reader<'_>, section: &str) -> ReportSelection {
         }),
         ports: reader.entries(&format!("{section}.port"), 64, port),
         protocols: reader.entries(&format!("{section}.protocol"), 8, |text| {
-            let known = [Protocol::Http1, Protocol::Redis, Protocol::Dns];
-            let found = known.into_iter().find(|protocol| protocol.name() == text);
+            let found = Protocol::ALL.iter().copied().find(|protocol| protocol.name() == text);
             found.ok_or(("is not a protocol known here", "write http, redis or dns"))
         }),
         routes: reader.entries(&format!("{section}.route"), 64, target),

@@ -19,7 +19,7 @@ mod labels;
 use crate::flow::delta::{Delta, Gain, Series};
 use crate::flow::joined::Joined;
 use crate::limits;
-use crate::metric::Metric;
+use crate::metric::{Metric, Source};
 use crate::stage::{Ledger, Stage};
 use crate::symbol::{Interner, Symbol, SymbolKey};
 use crate::time::Nanos;
@@ -27,8 +27,8 @@ use edges::Edges;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use histogram::{Bounds, Histogram};
-use labels::{Extras, Fault, SeriesKey};
+use histogram::Histogram;
+use labels::SeriesKey;
 use std::sync::Arc;
 
 /// Least time between two emissions. Half of flush's, so that what it publishes is never two seconds old.
@@ -85,8 +85,6 @@ pub struct Aggregate {
     overflowed: u64,
     edges: Edges,
     words: Interner,
-    http: Symbol,
-    redis: Symbol,
     emitted_at: Nanos,
     swept_at: Nanos,
     ledger: Ledger,
@@ -111,8 +109,6 @@ impl Aggregate {
         let mut words = Interner::with_capacity(MAX_WORDS);
         Self {
             edges: Edges::new(&mut words, settings.self_edges),
-            http: words.intern("http"),
-            redis: words.intern("redis"),
             words,
             settings,
             by_key: HashMap::default(),
@@ -152,7 +148,7 @@ impl Aggregate {
             debug_assert!(false, "an index of the table without a slot");
             return;
         };
-        slot.histogram.observe(bounds(metric), duration);
+        slot.histogram.observe(histogram::bounds(metric), duration);
         slot.last = now;
         if !slot.dirty {
             slot.dirty = true;
@@ -171,7 +167,7 @@ impl Aggregate {
         let used = self.by_key.len() - self.overflow_series;
         let of_service = self.of_service.get(&key.service).copied().unwrap_or(0);
         if used < self.settings.max_series && of_service < self.settings.series_per_service {
-            let labels = self.labels(metric, joined, key);
+            let labels = labels::labels(joined, &key, &mut self.words);
             *self.of_service.entry(key.service).or_insert(0) += 1;
             return self.insert(key, joined.service.clone(), labels);
         }
@@ -194,8 +190,8 @@ impl Aggregate {
             return at;
         }
         let all = self.words.overflow();
-        let names = metric.entry().labels.iter().filter(|&&name| name != "error.type");
-        let labels = names.map(|&name| (name, all.clone())).collect();
+        let named = metric.entry().labels.iter().filter(|label| label.source != Source::Fault);
+        let labels = named.map(|label| (label.name, all.clone())).collect();
         self.overflow_series += 1;
         self.insert(key, service, labels)
     }
@@ -212,17 +208,6 @@ impl Aggregate {
         }
         self.by_key.insert(key, at);
         at
-    }
-
-    fn labels(&mut self, metric: Metric, joined: &Joined, key: SeriesKey) -> Vec<(&'static str, Symbol)> {
-        let fault = match key.fault {
-            Fault::None => None,
-            Fault::Code => Some(joined.converged.code.clone()),
-            Fault::Other => Some(self.words.intern("_OTHER")),
-            Fault::Silence(why) => why.error_type().map(|word| self.words.intern(word)),
-        };
-        let port = (key.port != 0).then(|| self.words.intern(&key.port.to_string()));
-        labels::labels(metric, joined, &Extras { scheme: &self.http, system: &self.redis, port, fault })
     }
 
     fn emit(&mut self, now: Nanos, out: &mut Vec<Delta>) {
@@ -294,12 +279,5 @@ impl Stage for Aggregate {
 
     fn ledger(&self) -> Ledger {
         self.ledger
-    }
-}
-
-fn bounds(metric: Metric) -> &'static Bounds {
-    match metric {
-        Metric::DbServerOperationDuration | Metric::DbClientOperationDuration => &histogram::DATABASE,
-        _ => &histogram::REQUEST,
     }
 }

@@ -1,8 +1,9 @@
 //! Stage `converge`: gives every exchange names of low cardinality, under which it may be counted.
 //!
-//! HTTP: the endpoint is the route: a pattern of the user's if one matches, else a template made of the path
-//! (module `routes`); query, fragment and path parameters are dropped. Redis: the command, never a key. DNS: nothing, or by
-//! configuration the last labels of the name. Methods and codes come out of tables (module `names`).
+//! What the endpoint is made from, the protocol's [`Traits`](crate::protocols::traits::Traits) say. A route: a pattern of the
+//! user's if one matches, else a template made of the path (module `routes`); query, fragment and path parameters are
+//! dropped. Or the method, and never a key. Or nothing, and by configuration the last labels of a domain name. Methods and
+//! codes come out of tables (module `names`).
 //!
 //! Routes are learned for each service apart. A service is, before identities are known, a cgroup, a thread name, a side
 //! and the port of the answering end. Each has a budget of endpoints; past it the endpoint is `_overflow`, and
@@ -22,7 +23,7 @@ use crate::flow::conn::Role;
 use crate::flow::converged::Converged;
 use crate::flow::exchange::Exchange;
 use crate::limits;
-use crate::protocols::Protocol;
+use crate::protocols::traits::Endpoint;
 use crate::stage::{Ledger, Stage};
 use crate::symbol::{Interner, Symbol};
 use crate::time::Nanos;
@@ -128,13 +129,13 @@ impl Converge {
     }
 
     fn converge(&mut self, now: Nanos, exchange: Exchange) -> Option<Converged> {
-        let method = self.names.method(exchange.protocol, &exchange.method);
-        let code = self.names.code(&exchange);
-        let endpoint = match exchange.protocol {
-            Protocol::Http1 => self.route(now, &exchange),
-            Protocol::Redis => method.clone(),
-            Protocol::Dns => self.suffix(now, &exchange),
-            Protocol::Unknown | Protocol::Foreign => return None,
+        let traits = exchange.protocol.traits()?;
+        let method = self.names.method(traits, &exchange.method);
+        let code = self.names.code(traits, &exchange);
+        let endpoint = match traits.endpoint {
+            Endpoint::Route => self.route(now, &exchange),
+            Endpoint::Method => method.clone(),
+            Endpoint::Suffix => self.suffix(now, &exchange),
         };
         Some(Converged { exchange, endpoint, method, code })
     }

@@ -25,7 +25,6 @@ use crate::flow::converged::Converged;
 use crate::flow::exchange::Exchange;
 use crate::flow::joined::{Identity, Joined};
 use crate::limits;
-use crate::protocols::Protocol;
 use crate::stage::{Ledger, Reason, Stage};
 use crate::symbol::{Interner, Symbol};
 use crate::time::Nanos;
@@ -219,12 +218,13 @@ impl Join {
         self.ledger.held += 1;
         let exchange = &converged.exchange;
         let conn = &*exchange.conn;
+        let resolves = self.settings.dns_names && !exchange.addresses.is_empty();
         let waits = !self.waiting.is_empty() && self.waiting.contains_key(&conn.id);
         let memo = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote);
         let is_new = memo.is_none();
         if let Some(memo) = memo {
             let same = memo.epoch == self.processes.epoch() && memo.owner == conn.owner && now < memo.until;
-            if same && !waits && exchange.protocol != Protocol::Dns {
+            if same && !waits && !resolves {
                 let (named, peer) = (memo.named.clone(), (memo.peer.clone(), memo.watched));
                 return self.pass(converged, named, peer, out);
             }
@@ -233,7 +233,7 @@ impl Join {
         if is_new {
             self.see_connection(now, exchange, out);
         }
-        if self.settings.dns_names && exchange.protocol == Protocol::Dns {
+        if resolves {
             for &ip in &exchange.addresses {
                 self.addresses.answered(ip, exchange.target.as_str());
             }

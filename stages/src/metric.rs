@@ -69,18 +69,90 @@ pub struct Entry {
     pub unit: Unit,
     /// Kind.
     pub kind: Kind,
-    /// OpenTelemetry attribute names, in the order of the labels of a series. In Prometheus dots become underscores.
-    pub labels: &'static [&'static str],
+    /// In the order of the labels of a series. In Prometheus the dots of their names become underscores.
+    pub labels: &'static [Label],
 }
 
-const HTTP_SERVER: &[&str] =
-    &["http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type"];
-const HTTP_CLIENT: &[&str] =
-    &["http.request.method", "http.route", "http.response.status_code", "server.address", "server.port", "error.type"];
-const DB: &[&str] =
-    &["db.system.name", "db.operation.name", "db.response.status_code", "server.address", "server.port", "error.type"];
-const DNS: &[&str] = &["dns.question.type", "dns.question.name", "dns.response.code", "server.address", "error.type"];
-const EDGE: &[&str] = &["client", "server", "connection_type"];
+impl Entry {
+    /// True if it has a label of that source.
+    #[must_use]
+    pub fn has(&self, source: Source) -> bool {
+        self.labels.iter().any(|label| label.source == source)
+    }
+}
+
+/// A label of a metric and where its value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    /// OpenTelemetry attribute name.
+    pub name: &'static str,
+    /// Where its value comes from.
+    pub source: Source,
+}
+
+/// Where the value of a label comes from. A value that is empty makes no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The exchange's method.
+    Method,
+    /// Its endpoint.
+    Endpoint,
+    /// Its code.
+    Code,
+    /// The product: [`system`](crate::protocols::traits::Traits::system).
+    System,
+    /// The other end's name, on the side that asks.
+    Peer,
+    /// The port of the end that answers.
+    Port,
+    /// Why it is an error.
+    Fault,
+    /// Always this.
+    Fixed(&'static str),
+    /// Of an edge of the service graph, and made there.
+    Edge,
+}
+
+const fn label(name: &'static str, source: Source) -> Label {
+    Label { name, source }
+}
+
+const PEER: Label = label("server.address", Source::Peer);
+const PORT: Label = label("server.port", Source::Port);
+const FAULT: Label = label("error.type", Source::Fault);
+
+const HTTP_SERVER: &[Label] = &[
+    label("http.request.method", Source::Method),
+    label("http.route", Source::Endpoint),
+    label("http.response.status_code", Source::Code),
+    label("url.scheme", Source::Fixed("http")), // nothing encrypted is read
+    FAULT,
+];
+const HTTP_CLIENT: &[Label] = &[
+    label("http.request.method", Source::Method),
+    label("http.route", Source::Endpoint),
+    label("http.response.status_code", Source::Code),
+    PEER,
+    PORT,
+    FAULT,
+];
+const DB: &[Label] = &[
+    label("db.system.name", Source::System),
+    label("db.operation.name", Source::Method),
+    label("db.response.status_code", Source::Code),
+    PEER,
+    PORT,
+    FAULT,
+];
+const DNS: &[Label] = &[
+    label("dns.question.type", Source::Method),
+    label("dns.question.name", Source::Endpoint),
+    label("dns.response.code", Source::Code),
+    PEER,
+    FAULT,
+];
+const EDGE: &[Label] =
+    &[label("client", Source::Edge), label("server", Source::Edge), label("connection_type", Source::Edge)];
 
 /// All metrics, in the order in which they are rendered.
 pub const TABLE: &[Entry] = &[

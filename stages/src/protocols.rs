@@ -1,9 +1,12 @@
 //! Protocols: the contract that each keeps, and the closed list of them.
 //!
-//! A protocol is one module with two pure functions on bytes, [`Wire::probe`] and [`Wire::parse`], a small state for each
-//! connection, and fixtures that it feeds to the shared tests. It never buffers: the caller ([`crate::parse`]) keeps what
-//! is unfinished, and hands gaps in as such. Adding one: a module here, a variant of [`Protocol`], a line in
-//! `parse::state` and one in `identify`.
+//! A protocol is one room: two pure functions on bytes, [`Wire::probe`] and [`Wire::parse`], a small state for each
+//! connection, one table entry with what the stages want to know of it ([`Traits`]), and fixtures that it feeds to the shared
+//! tests. It never buffers: the caller ([`crate::parse`]) keeps what is unfinished, and hands gaps in as such.
+//!
+//! Adding one: a room here; a variant of [`Protocol`], with its lines in [`Protocol::ALL`] and [`Protocol::traits`]; its name
+//! in the list of `parse::state`. Compiler and tests say what was forgotten. No other module names a protocol (a test holds
+//! that); what a stage does differently for one is a field of [`Traits`].
 
 use crate::abi::{Capture, Verdict};
 use crate::flow::conn::{Direction, Role, Transport};
@@ -17,7 +20,10 @@ pub mod http1;
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
 pub mod redis;
+pub mod traits;
 pub mod wire;
+
+use traits::Traits;
 
 /// The protocols that redtap knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
@@ -36,41 +42,58 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All that can be identified, in the order of the variants.
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns];
+
+    /// What the stages want to know of it; `None` where identification has not settled on a protocol.
+    #[must_use]
+    pub fn traits(self) -> Option<&'static Traits> {
+        match self {
+            Self::Http1 => Some(&<http1::Http1 as Wire>::TRAITS),
+            Self::Redis => Some(&<redis::Redis as Wire>::TRAITS),
+            Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
+            Self::Unknown | Self::Foreign => None,
+        }
+    }
+
     /// Name in records and labels.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Http1 => "http",
-            Self::Redis => "redis",
-            Self::Dns => "dns",
-            Self::Foreign => "foreign",
+        match (self, self.traits()) {
+            (_, Some(traits)) => traits.name,
+            (Self::Foreign, None) => "foreign",
+            (_, None) => "unknown",
         }
     }
 
     /// How its answers find their requests.
     #[must_use]
     pub fn pairing(self) -> Pairing {
-        match self {
-            Self::Dns => Pairing::ById,
-            Self::Unknown | Self::Http1 | Self::Redis | Self::Foreign => Pairing::Fifo,
-        }
+        self.traits().map_or(Pairing::Fifo, |traits| traits.pairing)
+    }
+
+    /// [`Traits::asks_again_unanswered`].
+    #[must_use]
+    pub fn asks_again_unanswered(self) -> bool {
+        self.traits().is_some_and(|traits| traits.asks_again_unanswered)
     }
 
     /// What is worth capturing of each turn of it; `None` where identification has not settled on a protocol.
     #[must_use]
     pub fn budget(self) -> Option<Budget> {
-        match self {
-            // A request's head carries cookies and tokens; of a response only the status line and the framing matter.
-            Self::Http1 => Some(Budget { requests: 12, responses: 10 }),
-            // Pipelines: a turn is many messages.
-            Self::Redis => Some(Budget { requests: 14, responses: 13 }),
-            // The bound of EDNS in practice (RFC 6891, 6.2.5).
-            Self::Dns => Some(Budget { requests: 12, responses: 12 }),
-            Self::Unknown | Self::Foreign => None,
-        }
+        self.traits().map(|traits| traits.budget)
     }
 }
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const _: () = {
+    let mut at = 0;
+    while at < Protocol::ALL.len() {
+        assert!(Protocol::ALL[at] as usize == at + 1, "the list is in the order of the variants");
+        at += 1;
+    }
+    assert!(Protocol::ALL.len() + 1 == Protocol::Foreign as usize, "the list is whole");
+};
 
 /// Bytes to capture of a turn, as powers of two (at most [`Budget::MAX`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,8 +233,10 @@ pub trait Sink {
 
 /// One protocol. All functions are pure in (state, input) and total: any bytes, any cut, no panic, bounded state.
 pub trait Wire {
+    /// What the stages want to know of it.
+    const TRAITS: Traits;
     /// Which one.
-    const PROTOCOL: Protocol;
+    const PROTOCOL: Protocol = Self::TRAITS.protocol;
     /// What it remembers of a connection, both directions. Its size is bounded by a constant in its module.
     type State: Default + Send;
 

@@ -1,15 +1,15 @@
 //! The service graph: who called whom, how often, how badly, how long.
 //!
 //! An exchange is counted where its client is watched; where only the server is, there. The duration is kept as each side
-//! saw it. DNS is no edge, nor (by default) is a service that calls itself.
+//! saw it. What is no edge ([`EdgeKind::None`]) is not counted, nor (by default) is a service that calls itself.
 
-use super::histogram::{Histogram, REQUEST};
+use super::histogram::{Histogram, bounds};
 use crate::flow::conn::Role;
 use crate::flow::delta::{Delta, Gain, Series};
 use crate::flow::joined::Joined;
 use crate::limits;
 use crate::metric::Metric;
-use crate::protocols::Protocol;
+use crate::protocols::traits::EdgeKind;
 use crate::symbol::{Interner, Symbol, SymbolKey};
 use crate::time::Nanos;
 use foldhash::fast::RandomState;
@@ -23,7 +23,7 @@ const UNKNOWN_CLIENT: &str = "user";
 struct EdgeKey {
     client: SymbolKey,
     server: SymbolKey,
-    database: bool,
+    kind: EdgeKind,
     at_server: bool,
 }
 
@@ -74,11 +74,10 @@ impl Edges {
 
     pub(super) fn count(&mut self, now: Nanos, joined: &Joined, duration: Nanos) {
         let exchange = &joined.converged.exchange;
-        let database = match exchange.protocol {
-            Protocol::Http1 => false,
-            Protocol::Redis => true,
-            Protocol::Dns | Protocol::Unknown | Protocol::Foreign => return,
-        };
+        let kind = exchange.protocol.traits().map_or(EdgeKind::None, |traits| traits.edge);
+        if kind == EdgeKind::None {
+            return;
+        }
         let at_server = exchange.side == Role::Server;
         let (client, server) = if at_server {
             (if joined.peer.is_empty() { &self.user } else { &joined.peer }, &joined.service)
@@ -88,7 +87,7 @@ impl Edges {
         if server.is_empty() || (!self.self_edges && client == server) {
             return;
         }
-        let key = EdgeKey { client: client.key(), server: server.key(), database, at_server };
+        let key = EdgeKey { client: client.key(), server: server.key(), kind, at_server };
         let failed = exchange.is_error();
         let counted = !(at_server && joined.peer_watched);
         let key = self.make_room(key, joined, at_server);
@@ -96,7 +95,7 @@ impl Edges {
         edge.last = now;
         edge.requests.1 += u64::from(counted);
         edge.failed.1 += u64::from(counted && failed);
-        edge.duration.1.observe(&REQUEST, duration);
+        edge.duration.1.observe(bounds(edge.duration.0.metric), duration);
         if !edge.dirty {
             edge.dirty = true;
             self.dirty.push(key);
@@ -129,7 +128,7 @@ impl Edges {
     fn edge(&self, service: &Symbol, client: &Symbol, server: &Symbol, key: EdgeKey) -> Edge {
         let series = |metric| {
             let mut labels = vec![("client", client.clone()), ("server", server.clone())];
-            if key.database {
+            if key.kind == EdgeKind::Database {
                 labels.push(("connection_type", self.database.clone()));
             }
             Arc::new(Series { metric, service: service.clone(), labels })

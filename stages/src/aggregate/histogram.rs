@@ -1,17 +1,34 @@
 //! Bucket bounds in nanoseconds, worked out at compile time, and the histogram of one series between two emissions.
 
 use crate::flow::delta::HistogramGain;
-use crate::metric::{BOUNDS_DATABASE, BOUNDS_REQUEST, MAX_BUCKETS};
+use crate::metric::{Kind, MAX_BUCKETS, Metric, TABLE};
 use crate::time::Nanos;
 
 /// Upper bounds (inclusive, as Prometheus has them), nanoseconds, ascending; unused ones are `u64::MAX`, which nothing
 /// exceeds, so that the search is one loop of a fixed length without a branch.
 pub(super) type Bounds = [u64; MAX_BUCKETS];
 
-/// [`BOUNDS_REQUEST`] in nanoseconds.
-pub(super) static REQUEST: Bounds = nanoseconds(BOUNDS_REQUEST);
-/// [`BOUNDS_DATABASE`] in nanoseconds.
-pub(super) static DATABASE: Bounds = nanoseconds(BOUNDS_DATABASE);
+/// The bounds of every metric, in the order of the table.
+static BOUNDS: [Bounds; TABLE.len()] = all();
+
+/// The bounds of a metric; none of one that is no histogram.
+#[expect(clippy::indexing_slicing, reason = "one entry a variant, as in the table")]
+pub(super) fn bounds(metric: Metric) -> &'static Bounds {
+    &BOUNDS[metric as usize]
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn all() -> [Bounds; TABLE.len()] {
+    let mut all = [[u64::MAX; MAX_BUCKETS]; TABLE.len()];
+    let mut at = 0;
+    while at < TABLE.len() {
+        if let Kind::Histogram(bounds) = TABLE[at].kind {
+            all[at] = nanoseconds(bounds);
+        }
+        at += 1;
+    }
+    all
+}
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounds are small and positive")]
@@ -60,12 +77,13 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::BOUNDS_DATABASE;
 
     #[test]
     fn a_value_on_a_bound_belongs_to_its_bucket() {
         let mut histogram = Histogram::EMPTY;
         for value in [5_000_000, 5_000_001, 10_000_000, 10_000_000_000, 10_000_000_001] {
-            histogram.observe(&REQUEST, Nanos(value));
+            histogram.observe(bounds(Metric::DnsLookupDuration), Nanos(value));
         }
         let gain = histogram.take().unwrap();
         assert_eq!(gain.buckets[..3], [1, 2, 0]);
@@ -77,7 +95,7 @@ mod tests {
     #[test]
     fn what_exceeds_the_last_database_bound_is_in_the_bucket_behind_it() {
         let mut histogram = Histogram::EMPTY;
-        histogram.observe(&DATABASE, Nanos::from_secs(11));
+        histogram.observe(bounds(Metric::DbClientOperationDuration), Nanos::from_secs(11));
         assert_eq!(histogram.take().unwrap().buckets[BOUNDS_DATABASE.len()], 1);
     }
 }

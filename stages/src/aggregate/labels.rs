@@ -3,9 +3,9 @@
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::joined::Joined;
 use crate::flow::{conn::Role, message::Status};
-use crate::metric::Metric;
+use crate::metric::{Metric, Source};
 use crate::protocols::Protocol;
-use crate::symbol::{Symbol, SymbolKey};
+use crate::symbol::{Interner, Symbol, SymbolKey};
 use crate::time::Nanos;
 
 /// Why an exchange is an error, as far as a label says so.
@@ -26,6 +26,8 @@ pub(super) enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SeriesKey {
     pub(super) metric: Metric,
+    /// Databases share a metric; `Unknown` in the key of an overflow series.
+    pub(super) protocol: Protocol,
     pub(super) fault: Fault,
     pub(super) port: u16,
     pub(super) service: SymbolKey,
@@ -39,20 +41,32 @@ impl SeriesKey {
     /// The key of the overflow series of `metric` and `service`.
     pub(super) fn overflow(metric: Metric, service: SymbolKey) -> Self {
         let all = SymbolKey::OVERFLOW;
-        Self { metric, fault: Fault::None, port: 0, service, method: all, endpoint: all, code: all, peer: all }
+        Self {
+            metric,
+            protocol: Protocol::Unknown,
+            fault: Fault::None,
+            port: 0,
+            service,
+            method: all,
+            endpoint: all,
+            code: all,
+            peer: all,
+        }
     }
 
     /// The key of the series in which `joined` is counted.
     pub(super) fn of(metric: Metric, joined: &Joined) -> Self {
         let converged = &joined.converged;
         let client = converged.exchange.side == Role::Client;
+        let entry = metric.entry();
         Self {
             metric,
+            protocol: converged.exchange.protocol,
             fault: fault(&converged.exchange),
-            port: port(metric, &converged.exchange),
+            port: if entry.has(Source::Port) { port(&converged.exchange) } else { 0 },
             service: joined.service.key(),
             method: key(&converged.method),
-            endpoint: if has_endpoint(metric) { key(&converged.endpoint) } else { SymbolKey::NONE },
+            endpoint: if entry.has(Source::Endpoint) { key(&converged.endpoint) } else { SymbolKey::NONE },
             code: key(&converged.code),
             peer: if client { key(&joined.peer) } else { SymbolKey::NONE },
         }
@@ -61,16 +75,8 @@ impl SeriesKey {
 
 /// The duration metric of an exchange; `None` where there is none to count it under.
 pub(super) fn metric(exchange: &Exchange) -> Option<Metric> {
-    let server = exchange.side == Role::Server;
-    match exchange.protocol {
-        Protocol::Http1 if server => Some(Metric::HttpServerRequestDuration),
-        Protocol::Http1 => Some(Metric::HttpClientRequestDuration),
-        Protocol::Redis if server => Some(Metric::DbServerOperationDuration),
-        Protocol::Redis => Some(Metric::DbClientOperationDuration),
-        Protocol::Dns if server => Some(Metric::DnsServerLookupDuration),
-        Protocol::Dns => Some(Metric::DnsLookupDuration),
-        Protocol::Unknown | Protocol::Foreign => None,
-    }
+    let traits = exchange.protocol.traits()?;
+    Some(if exchange.side == Role::Server { traits.server_metric } else { traits.client_metric })
 }
 
 /// How long it took. An exchange without an answer took until that was known (`now`); one without an answer due, nothing.
@@ -82,48 +88,37 @@ pub(super) fn duration(exchange: &Exchange, now: Nanos) -> Nanos {
     }
 }
 
-/// The values that are not symbols of the exchange itself.
-pub(super) struct Extras<'a> {
-    pub(super) scheme: &'a Symbol,
-    pub(super) system: &'a Symbol,
-    pub(super) port: Option<Symbol>,
-    pub(super) fault: Option<Symbol>,
-}
-
-/// Label names and values of the series of `joined`, in the order of the table, without the empty ones.
-pub(super) fn labels(metric: Metric, joined: &Joined, extras: &Extras<'_>) -> Vec<(&'static str, Symbol)> {
+/// Label names and values of the series of `joined` (whose key is `key`), in the order of the table, without the empty ones.
+/// Words that are not symbols of the exchange itself are kept in `words`.
+pub(super) fn labels(joined: &Joined, key: &SeriesKey, words: &mut Interner) -> Vec<(&'static str, Symbol)> {
     let converged = &joined.converged;
-    let client = converged.exchange.side == Role::Client;
-    let value = |name: &str| -> Option<Symbol> {
-        match name {
-            "http.request.method" | "db.operation.name" | "dns.question.type" => Some(converged.method.clone()),
-            "http.route" | "dns.question.name" => Some(converged.endpoint.clone()),
-            "http.response.status_code" | "db.response.status_code" | "dns.response.code" => {
-                Some(converged.code.clone())
-            }
-            "url.scheme" => Some(extras.scheme.clone()),
-            "db.system.name" => Some(extras.system.clone()),
-            "server.address" if client => Some(joined.peer.clone()),
-            "server.port" => extras.port.clone(),
-            "error.type" => extras.fault.clone(),
-            _ => None,
+    let exchange = &converged.exchange;
+    let client = exchange.side == Role::Client;
+    let mut value = |source: Source| -> Option<Symbol> {
+        match source {
+            Source::Method => Some(converged.method.clone()),
+            Source::Endpoint => Some(converged.endpoint.clone()),
+            Source::Code => Some(converged.code.clone()),
+            Source::System => exchange.protocol.traits()?.system.map(|system| words.intern(system)),
+            Source::Peer => client.then(|| joined.peer.clone()),
+            Source::Port => (key.port != 0).then(|| words.intern(&key.port.to_string())),
+            Source::Fixed(text) => Some(words.intern(text)),
+            Source::Fault => match key.fault {
+                Fault::None => None,
+                Fault::Code => Some(converged.code.clone()),
+                Fault::Other => Some(words.intern("_OTHER")),
+                Fault::Silence(why) => why.error_type().map(|word| words.intern(word)),
+            },
+            Source::Edge => None,
         }
     };
-    let names = metric.entry().labels.iter().copied();
-    names.filter_map(|name| value(name).filter(|symbol| !symbol.is_empty()).map(|symbol| (name, symbol))).collect()
+    let labels = key.metric.entry().labels.iter();
+    labels.filter_map(|label| Some((label.name, value(label.source).filter(|symbol| !symbol.is_empty())?))).collect()
 }
 
-/// The port of the end that answers, for the metrics that have it as a label; else 0.
-fn port(metric: Metric, exchange: &Exchange) -> u16 {
-    match metric {
-        Metric::HttpClientRequestDuration | Metric::DbClientOperationDuration => exchange.conn.remote.port(),
-        Metric::DbServerOperationDuration => exchange.conn.local.port(),
-        _ => 0,
-    }
-}
-
-fn has_endpoint(metric: Metric) -> bool {
-    !matches!(metric, Metric::DbClientOperationDuration | Metric::DbServerOperationDuration)
+/// The port of the end that answers.
+fn port(exchange: &Exchange) -> u16 {
+    if exchange.side == Role::Server { exchange.conn.local.port() } else { exchange.conn.remote.port() }
 }
 
 fn key(symbol: &Symbol) -> SymbolKey {

@@ -83,8 +83,8 @@ impl Exchange {
         if self.no_answer.is_some_and(|why| why.error_type().is_some()) {
             return true;
         }
-        match (self.status, self.protocol, self.side) {
-            (Status::Error, Protocol::Http1, Role::Server) => self.code.as_bytes().first() == Some(&b'5'),
+        match (self.status, self.side, self.protocol.traits()) {
+            (Status::Error, Role::Server, Some(traits)) => (traits.is_server_error)(self.code.as_bytes()),
             (Status::Error, ..) => true,
             (Status::Ok | Status::Unknown, ..) => false,
         }

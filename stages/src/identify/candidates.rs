@@ -1,21 +1,7 @@
 //! Who is asked: the protocols and what else can be told from a prefix alone.
 
 use crate::flow::conn::{Address, ConnInfo, Direction, Role};
-use crate::protocols::dns::Dns;
-use crate::protocols::http1::Http1;
-use crate::protocols::redis::Redis;
-use crate::protocols::{Probe, ProbeContext, Protocol, Speaker, Wire};
-
-type ProbeFn = fn(&[u8], ProbeContext) -> Probe;
-
-/// A protocol, its probe, and the ports at which its servers usually listen (they break ties, and nothing else).
-struct Candidate(Protocol, ProbeFn, &'static [u16]);
-
-const CANDIDATES: &[Candidate] = &[
-    Candidate(Protocol::Http1, Http1::probe, &[80, 8080, 8000, 8888, 3000, 5000, 9090]),
-    Candidate(Protocol::Redis, Redis::probe, &[6379, 6380, 26379, 16379]),
-    Candidate(Protocol::Dns, Dns::probe, &[53, 5353, 853]),
-];
+use crate::protocols::{Probe, ProbeContext, Protocol, Speaker};
 
 /// What a prefix says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +28,16 @@ pub(super) fn ask(prefix: &[u8], direction: Direction, info: &ConnInfo) -> Answe
     };
     let mut best: Option<(Protocol, Role, bool)> = None;
     let mut need_more = false;
-    for Candidate(protocol, probe, ports) in CANDIDATES {
-        match probe(prefix, context) {
+    for traits in Protocol::ALL.iter().filter_map(|protocol| protocol.traits()) {
+        let ports = traits.ports;
+        match (traits.probe)(prefix, context) {
             Probe::NoMatch => {}
             Probe::NeedMore => need_more = true,
             Probe::Match(speaker) => {
                 let Some(role) = role(speaker, direction, info, ports) else { continue };
                 let usual = ports.contains(&context.server_port);
                 if best.is_none_or(|(.., before)| usual && !before) {
-                    best = Some((*protocol, role, usual));
+                    best = Some((traits.protocol, role, usual));
                 }
             }
         }

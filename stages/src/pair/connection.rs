@@ -85,7 +85,7 @@ impl Connection {
     /// True if an answer that no request waits for shows that a request went by unread: in a protocol whose parser does not
     /// infer such requests itself, and where it cannot be older than the probe.
     pub(super) fn shows_unread(&self) -> bool {
-        self.protocol == Protocol::Http1 && (self.asked || !self.info.late)
+        self.protocol.traits().is_some_and(|traits| traits.orphans_tell) && (self.asked || !self.info.late)
     }
 
     pub(super) fn put_aside(&mut self, requests: u32, responses: u32) {

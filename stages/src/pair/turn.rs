@@ -7,19 +7,20 @@ use super::{PairSettings, Reject};
 use crate::flow::conn::{Address, CloseReason, Role};
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::message::{Addresses, Message, MessageKind, Part, Status};
+use crate::protocols::traits::Patience;
 use crate::protocols::{Pairing, Protocol};
 use crate::stage::Ledger;
 use crate::text::Token;
 use crate::time::Nanos;
 use std::sync::Arc;
 
-/// The time-out list of answers that have begun; those of requests are numbered by protocol.
+/// The time-out list of answers that have begun; those of requests are numbered by [`Patience`].
 pub(super) const BODY: usize = TIMERS - 1;
 
 fn timer_of(protocol: Protocol) -> usize {
-    match protocol {
-        Protocol::Dns => 1,
-        Protocol::Unknown | Protocol::Http1 | Protocol::Redis | Protocol::Foreign => 0,
+    match protocol.traits().map_or(Patience::Usual, |traits| traits.patience) {
+        Patience::Usual => 0,
+        Patience::Short => 1,
     }
 }
 

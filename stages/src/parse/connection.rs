@@ -7,6 +7,7 @@ use crate::flow::conn::{ConnInfo, ConnKey, Direction};
 use crate::flow::message::MessageBatch;
 use crate::flow::segment::Segment;
 use crate::limits;
+use crate::protocols::traits::Growth;
 use crate::protocols::{Budget, Context, Input, Protocol, Step};
 use crate::stage::Ledger;
 use crate::time::Nanos;
@@ -481,20 +482,20 @@ impl Connection {
         work.buffers.release(&mut lane.carry);
     }
 
-    /// Redis pipelines: asks for more of a turn when turns of requests keep being cut.
+    /// Pipelines: asks for more of a turn when turns of requests keep being cut.
     fn adapt(&mut self, segment: &Segment, work: &mut Work<'_>) {
         let requests = self.info.role.request_direction() == Some(segment.direction);
-        if !requests || self.wire.protocol() != Protocol::Redis || self.last_cut == Some(segment.turn) {
+        let Some(traits) = self.wire.protocol().traits() else { return };
+        if !requests || traits.growth != Growth::Requests || self.last_cut == Some(segment.turn) {
             return;
         }
         self.last_cut = Some(segment.turn);
         self.cut_turns = self.cut_turns.saturating_add(1);
-        let Some(budget) = Protocol::Redis.budget() else { return };
         if self.cut_turns >= PATIENCE && self.class < Budget::MAX {
             self.class += 1;
             self.cut_turns = 0;
             work.counts.raised += 1;
-            let budget = Budget { requests: self.class, ..budget };
+            let budget = Budget { requests: self.class, ..traits.budget };
             work.out.verdicts.push(budget.verdict(self.info.id, self.info.role));
         }
     }

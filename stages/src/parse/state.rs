@@ -87,3 +87,15 @@ impl Sink for Collect<'_> {
         self.items.push(About { conn: self.conn, at: self.at, what: What::Item(message) });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protocol_has_its_parser() {
+        for &protocol in Protocol::ALL {
+            assert_eq!(State::of(protocol).protocol(), protocol, "missing in the list above");
+        }
+    }
+}

@@ -15,7 +15,9 @@ mod names;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod traits;
 
+use super::traits::Traits;
 use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Wire};
 use crate::flow::message::{Message, MessageKind, Part, Status};
 use crate::text::Token;
@@ -76,7 +78,7 @@ struct Open {
 }
 
 impl Wire for Dns {
-    const PROTOCOL: Protocol = Protocol::Dns;
+    const TRAITS: Traits = traits::TRAITS;
     type State = State;
 
     fn probe(prefix: &[u8], context: ProbeContext) -> Probe {

@@ -11,6 +11,7 @@
 //!
 //! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over), content.
 
+use super::traits::Traits;
 use super::wire::consumed;
 use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Wire};
 use crate::flow::conn::Direction;
@@ -28,6 +29,7 @@ mod body;
 mod head;
 mod line;
 mod probe;
+mod traits;
 
 /// A start line longer than this is read without waiting for its end (method, then as much of the target as is kept).
 const MAX_START_LINE: usize = limits::MAX_TARGET + limits::MAX_TOKEN + 16;
@@ -105,7 +107,7 @@ enum Framing {
 }
 
 impl Wire for Http1 {
-    const PROTOCOL: Protocol = Protocol::Http1;
+    const TRAITS: Traits = traits::TRAITS;
     type State = State;
 
     fn probe(prefix: &[u8], _context: ProbeContext) -> Probe {

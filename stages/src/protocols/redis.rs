@@ -22,8 +22,10 @@ mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
+mod traits;
 
-use super::{Context, Input, Probe, ProbeContext, Protocol, Sink, Step, Wire};
+use super::traits::Traits;
+use super::{Context, Input, Probe, ProbeContext, Sink, Step, Wire};
 use ledger::Ledger;
 use reply::Replies;
 use request::Requests;
@@ -55,7 +57,7 @@ impl State {
 }
 
 impl Wire for Redis {
-    const PROTOCOL: Protocol = Protocol::Redis;
+    const TRAITS: Traits = traits::TRAITS;
     type State = State;
 
     fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
