@@ -133,18 +133,20 @@ impl Filter {
     pub fn new(rules: FilterRules) -> Self {
         Self { rules, ledger: Ledger::new::<Reject>() }
     }
+}
 
+impl FilterRules {
+    /// Which rule refuses it.
     fn refusal(&self, exchange: &Exchange) -> Option<Reject> {
-        let rules = &self.rules;
         let owner = &exchange.conn.owner;
-        if rules.own_pid.is_some_and(|own| own == owner.pid) {
+        if self.own_pid.is_some_and(|own| own == owner.pid) {
             return Some(Reject::Own);
         }
         let process = |rule: &ProcessRule| match rule {
             ProcessRule::Pid(pid) => *pid == owner.pid,
             ProcessRule::Name(name) => name.fits(owner.name()),
         };
-        if !rules.process.passes(process) {
+        if !self.process.passes(process) {
             return Some(Reject::Process);
         }
         // By the exchange's side, not the connection's role: that one may have become known by content only.
@@ -152,18 +154,18 @@ impl Filter {
             crate::flow::conn::Role::Server => &exchange.conn.local,
             _ => &exchange.conn.remote,
         };
-        if !rules.port.passes(|port| *port == server.port()) {
+        if !self.port.passes(|port| *port == server.port()) {
             return Some(Reject::Port);
         }
-        if !rules.protocol.passes(|protocol| *protocol == exchange.protocol) {
+        if !self.protocol.passes(|protocol| *protocol == exchange.protocol) {
             return Some(Reject::Protocol);
         }
         let target = exchange.target.as_str();
         let target = target.split_once('?').map_or(target, |(path, _)| path);
-        if !rules.target.passes(|glob| glob.fits(target)) {
+        if !self.target.passes(|glob| glob.fits(target)) {
             return Some(Reject::Target);
         }
-        rules.health.iter().take(MAX_RULES).any(|glob| glob.fits(target)).then_some(Reject::Health)
+        self.health.iter().take(MAX_RULES).any(|glob| glob.fits(target)).then_some(Reject::Health)
     }
 }
 
@@ -174,16 +176,24 @@ impl Stage for Filter {
     const NAME: &'static str = "filter";
 
     fn process(&mut self, _now: Nanos, input: &mut Self::In, out: &mut Self::Out) {
-        for exchange in input.drain(..) {
-            self.ledger.taken += 1;
-            match self.refusal(&exchange) {
-                Some(reason) => self.ledger.reject(reason, 1),
+        let Self { rules, ledger } = self;
+        // In place: an exchange is large, and most pass.
+        input.retain(|exchange| {
+            ledger.taken += 1;
+            let refusal = rules.refusal(exchange);
+            match refusal {
+                Some(reason) => ledger.reject(reason, 1),
                 None => {
-                    self.ledger.passed += 1;
-                    self.ledger.emitted += 1;
-                    out.push(exchange);
+                    ledger.passed += 1;
+                    ledger.emitted += 1;
                 }
             }
+            refusal.is_none()
+        });
+        if out.is_empty() {
+            std::mem::swap(input, out);
+        } else {
+            out.append(input);
         }
         debug_assert!(self.ledger.balances());
     }
@@ -286,6 +296,20 @@ mod tests {
         assert_eq!(verdict(rules.clone(), exchange("/admin/x?y=1")), "target");
         assert_eq!(verdict(rules.clone(), exchange("/healthz?verbose")), "health", "the query does not count");
         assert_eq!(verdict(rules, exchange("/healthz/not")), "passes");
+    }
+
+    #[test]
+    fn what_passes_goes_behind_what_is_there_in_order_and_the_input_is_empty() {
+        let mut filter = Filter::new(FilterRules { health: vec![Glob::new("/no")], ..FilterRules::default() });
+        let targets = |batch: &[Exchange]| batch.iter().map(|one| one.target.as_str().to_owned()).collect::<Vec<_>>();
+        let mut out = Vec::new();
+        for (input, expected) in [(["/a", "/no", "/b"], 2), (["/no", "/c", "/d"], 4)] {
+            let mut input = input.map(exchange).to_vec();
+            filter.process(Nanos(1), &mut input, &mut out);
+            assert_eq!((input.len(), out.len()), (0, expected));
+        }
+        assert_eq!(targets(&out), ["/a", "/b", "/c", "/d"]);
+        assert_eq!((filter.ledger().taken, filter.ledger().passed, filter.ledger().emitted), (6, 4, 4));
     }
 
     #[test]
