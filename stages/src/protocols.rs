@@ -57,12 +57,23 @@ impl Protocol {
         }
     }
 
+    /// True where a client may send a request while an answer is due (pipelines, connections that many share). Where it is
+    /// false, a request behind one that timed out shows that the answer to that one went by unread.
+    #[must_use]
+    pub fn asks_again_unanswered(self) -> bool {
+        match self {
+            Self::Redis | Self::Dns => true,
+            Self::Unknown | Self::Http1 | Self::Foreign => false,
+        }
+    }
+
     /// What is worth capturing of each turn of it; `None` where identification has not settled on a protocol.
     #[must_use]
     pub fn budget(self) -> Option<Budget> {
         match self {
-            // A request's head carries cookies and tokens; of a response only the status line and the framing matter.
-            Self::Http1 => Some(Budget { requests: 12, responses: 10 }),
+            // Heads carry cookies, tokens and policies. Where a head does not fit, the end of its message is seen only by the
+            // silence behind it, so both sides get room for what is usual.
+            Self::Http1 => Some(Budget { requests: 12, responses: 12 }),
             // Pipelines: a turn is many messages.
             Self::Redis => Some(Budget { requests: 14, responses: 13 }),
             // The bound of EDNS in practice (RFC 6891, 6.2.5).
