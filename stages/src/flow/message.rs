@@ -81,6 +81,8 @@ pub struct Message {
     pub cut: bool,
     /// Request: no answer will come.
     pub no_reply: bool,
+    /// Request: its answer may wait for something to happen (a blocking pop), for as long as it takes.
+    pub may_block: bool,
     /// Response to it hands the connection over to another protocol (101, CONNECT, STARTTLS): what follows is not ours.
     pub upgrade: bool,
 }
@@ -105,6 +107,7 @@ impl Message {
             bytes: 0,
             cut: false,
             no_reply: false,
+            may_block: false,
             upgrade: false,
         }
     }

@@ -155,6 +155,11 @@ impl Slab {
         self.start_timer(at, timer);
     }
 
+    /// True if a request is on time-out list `timer`.
+    pub(super) fn is_on(&mut self, at: u32, timer: usize) -> bool {
+        self.waiting(at).is_some_and(|waiting| waiting.timer == timer)
+    }
+
     /// The request that has been longest on time-out list `timer`, and since when.
     pub(super) fn oldest(&self, timer: usize) -> Option<(u32, Nanos)> {
         let at = self.timers.get(timer)?.first()?;
