@@ -29,6 +29,8 @@ pub const PARSE_QUIET: Nanos = Nanos::SECOND;
 pub const MAX_PENDING_PER_CONNECTION: usize = 4_096;
 /// Unanswered requests held in all, one shard.
 pub const MAX_PENDING: usize = 262_144;
+/// Of these, requests that may block (and those in line behind them); past that, they time out like others.
+pub const MAX_PENDING_BLOCKING: usize = 65_536;
 /// A request without an answer for this long is reported as timed out (the default; configurable).
 pub const REQUEST_TIMEOUT: Nanos = Nanos::from_secs(30);
 /// Longest target that is kept, bytes; a longer one is cut on a character boundary.

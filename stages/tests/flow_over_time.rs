@@ -163,6 +163,9 @@ fn turns_of_a_silenced_connection_are_not_missed() {
         chain.give(&mut kernel);
         let account = chain.pair.account();
         assert_eq!((account.missed, account.missed_unidentified), (0, 0), "{account:?}");
+        // A request that was read before is reported, and its lack of an answer is nobody's fault.
+        assert_eq!(chain.out.len() as u64, account.seen);
+        assert!(chain.out.iter().all(|exchange| !exchange.is_error()), "{:?}", chain.out);
     }
 }
 

@@ -5,6 +5,7 @@ use redtap_stages::flow::conn::{
 };
 use redtap_stages::flow::exchange::{Exchange, NoAnswer};
 use redtap_stages::flow::message::{Message, MessageBatch, MessageKind, Part, Status};
+use redtap_stages::limits;
 use redtap_stages::pair::{Pair, PairSettings, Reject};
 use redtap_stages::protocols::Protocol;
 use redtap_stages::stage::Stage;
@@ -495,4 +496,30 @@ fn a_datagram_that_is_not_answered_stays_with_its_own_peer() {
     bench.tick(Nanos::from_secs(6));
     let peers = bench.out.iter().map(|exchange| (exchange.target.as_str(), exchange.conn.remote.port()));
     assert_eq!(peers.collect::<Vec<_>>(), [("b", 1002), ("a", 1001)]);
+}
+
+#[test]
+fn only_so_many_blocking_requests_are_waited_for_longer() {
+    let settings = PairSettings { pending_per_connection: usize::MAX, ..PairSettings::default() };
+    let mut bench = Bench::new(Protocol::Redis, settings);
+    for _ in 0..=limits::MAX_PENDING_BLOCKING {
+        bench.request_by("q", 10, |message| message.may_block = true);
+    }
+    assert_eq!(bench.pair.account().blocking_full, 1);
+    bench.tick(Nanos::from_secs(31));
+    assert_eq!(bench.said(), ["q Timeout 10-"]);
+    bench.tick(Nanos::from_secs(2_000));
+    assert_eq!(bench.out.len(), limits::MAX_PENDING_BLOCKING);
+}
+
+#[test]
+fn nobody_waits_for_answers_on_a_connection_that_was_given_up() {
+    let mut bench = Bench::http();
+    bench.request("/a", 10);
+    let mut farewell = bench.message(MessageKind::OneWay, Part::Whole, 20);
+    farewell.upgrade = true;
+    bench.give(What::Item(farewell));
+    bench.give(What::Missed { requests: 5, responses: 5 });
+    assert_eq!(bench.said(), ["/a Lost 10-"]);
+    assert_eq!(bench.pair.account().missed, 0);
 }

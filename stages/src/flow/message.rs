@@ -83,7 +83,8 @@ pub struct Message {
     pub no_reply: bool,
     /// Request: its answer may wait for something to happen (a blocking pop), for as long as it takes.
     pub may_block: bool,
-    /// Response to it hands the connection over to another protocol (101, CONNECT, STARTTLS): what follows is not ours.
+    /// Response to it hands the connection over to another protocol (101, CONNECT, STARTTLS): what follows is not ours. One-way: the same without
+    /// any response; parse has given the connection up.
     pub upgrade: bool,
 }
 

@@ -7,6 +7,7 @@ use super::{PairSettings, Reject};
 use crate::flow::conn::{Address, CloseReason, Role};
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::message::{Addresses, Message, MessageKind, Part, Status};
+use crate::limits;
 use crate::protocols::{Pairing, Protocol};
 use crate::stage::Ledger;
 use crate::text::Token;
@@ -59,6 +60,12 @@ impl Turn<'_> {
             conn.counted_missed = missed > 0 && message.protocol.pairing() == Pairing::Fifo;
         }
         match (message.kind, message.part) {
+            (MessageKind::OneWay, _) if message.upgrade => {
+                // Answers may come or not: nobody reads them.
+                self.finish_all(conn, NoAnswer::Lost);
+                conn.handed_over = true;
+                Ok(Taken::Passed)
+            }
             (MessageKind::OneWay, _) => Err(Reject::Push),
             (MessageKind::Interim, _) => Ok(Taken::Passed),
             (MessageKind::Request, Part::End) => self.request_end(conn, message),
@@ -104,7 +111,13 @@ impl Turn<'_> {
             Pairing::Fifo => None,
         };
         let behind = id.is_none() && conn.line.last().is_some_and(|before| self.slab.is_on(before, BLOCKING));
-        let timer = if message.may_block || behind { BLOCKING } else { timer_of(message.protocol) };
+        let timer = match message.may_block || behind {
+            true if self.slab.listed(BLOCKING) < limits::MAX_PENDING_BLOCKING => BLOCKING,
+            blocks => {
+                self.account.blocking_full += u64::from(blocks);
+                timer_of(message.protocol)
+            }
+        };
         let at = self.slab.push(&mut conn.line, self.slot, id, exchange, timer, self.now);
         conn.waiting += 1;
         if head {

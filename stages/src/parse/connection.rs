@@ -4,10 +4,10 @@ use super::buffers::Buffers;
 use super::state::{Collect, State};
 use super::{Counts, Reject};
 use crate::flow::conn::{ConnInfo, ConnKey, Direction};
-use crate::flow::message::MessageBatch;
+use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
-use crate::protocols::{Budget, Context, Input, Protocol, Step};
+use crate::protocols::{Budget, Context, Input, Protocol, Sink, Step};
 use crate::stage::Ledger;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
@@ -307,6 +307,14 @@ impl Connection {
         work.out.verdicts.push(Budget::mute(self.info.id));
     }
 
+    /// Says that nothing more of this connection will be read, so that nobody waits for answers.
+    fn farewell(&mut self, direction: Direction, work: &mut Work<'_>) {
+        let protocol = self.wire.protocol();
+        let mut message = Message::new(MessageKind::OneWay, Part::Whole, protocol, direction, work.at);
+        message.upgrade = true;
+        collect(work.out, work.conn, work.at).message(message);
+    }
+
     /// Gives the verdict again if an operation was cut short of what it allows.
     fn recall(&mut self, segment: &Segment, work: &mut Work<'_>) {
         let Some(budget) = self.wire.protocol().budget() else { return };
@@ -470,6 +478,7 @@ impl Connection {
                 self.malformed_turns = self.malformed_turns.saturating_add(1);
                 if self.malformed_turns >= MAX_MALFORMED_TURNS && !self.info.transport.is_datagram() {
                     self.stop(Reject::GivenUp, work);
+                    self.farewell(direction, work);
                     self.mute(work);
                 }
                 Reject::Malformed
