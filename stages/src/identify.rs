@@ -3,13 +3,18 @@
 //! A connection is *undecided* until the first bytes of one of its turns match a protocol; ports only break ties. Then it is
 //! decided for good: every later segment carries the protocol, the kernel is told how much of a turn is worth capturing, and a
 //! role that was unknown follows from who speaks. One of which the first turns on both sides match nothing (or that is TLS, or
-//! undecided for too long) is *foreign*: its segments are rejected and the kernel is told to be silent about it. A
-//! connection older than the probe may begin in the middle of something: it is asked again at each turn, up to
+//! undecided for too long) is *foreign*: its segments, and the turns that nobody read of it, are rejected and the kernel is
+//! told to be silent about it (again, at most once in [`limits::VERDICT_AGAIN`], if it is not). A connection older than the
+//! probe, or than this stage, may begin in the middle of something: it is asked again at each turn, up to
 //! [`limits::IDENTIFY_SEGMENTS`] of them in one direction.
+//!
+//! A datagram socket has many peers, and what some of them send says nothing of the others: it is foreign for
+//! [`limits::IDENTIFY_ASLEEP`] only, and then looked at anew.
 //!
 //! Segments are never held: undecided ones go on as [`Protocol::Unknown`], and parse keeps them. Here only short prefixes are
 //! copied, and only when one segment does not decide. Absent: a way back from a decision.
 
+use crate::decode::DATAGRAM_WINDOW;
 use crate::flow::conn::{About, ConnInfo, ConnKey, Direction, Role, What};
 use crate::flow::event::Memory;
 use crate::flow::segment::{Segment, SegmentBatch};
@@ -19,6 +24,7 @@ use crate::stage::{Ledger, Stage};
 use crate::time::Nanos;
 use candidates::Answer;
 use prefix::{Prefix, Prefixes};
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -42,6 +48,10 @@ pub struct Counts {
     pub identified: u64,
     /// Given up.
     pub foreign: u64,
+    /// Times a datagram socket was looked at anew.
+    pub woken: u64,
+    /// Of these, times it was too early because [`limits::IDENTIFY_SLEEPERS`] was reached.
+    pub woken_early: u64,
     /// Times a prefix could not be kept ([`limits::IDENTIFY_PREFIXES`]).
     pub prefixes_full: u64,
 }
@@ -50,10 +60,23 @@ pub struct Counts {
 pub struct Identify<M> {
     slots: Vec<Option<Tracked>>,
     prefixes: Prefixes,
+    /// Foreign datagram sockets, the one to be woken first at the front. At most [`limits::IDENTIFY_SLEEPERS`].
+    asleep: VecDeque<Asleep>,
     ledger: Ledger,
     counts: Counts,
     memory: PhantomData<fn() -> M>,
 }
+
+/// A datagram socket that the kernel is silent about until then.
+#[derive(Debug, Clone, Copy)]
+struct Asleep {
+    until: Nanos,
+    conn: ConnKey,
+    id: u64,
+}
+
+/// What is captured of a socket that is looked at anew: as of a new one by default.
+const ANEW: Budget = Budget { requests: 12, responses: 12 };
 
 /// A connection.
 #[derive(Debug)]
@@ -61,8 +84,12 @@ struct Tracked {
     generation: u32,
     info: Arc<ConnInfo>,
     protocol: Protocol,
-    /// What is seen may begin anywhere (older than the probe, or turns were missed): asked again at each turn.
+    /// What is seen may begin anywhere (older than the probe or this stage, or turns were missed): asked again at each turn.
     rough: bool,
+    /// When the kernel was told last to be silent about it.
+    told: Nanos,
+    /// Datagrams until turns that are reported as missed can be no more of those that went by in silence.
+    woke: u32,
     lanes: [Lane; 2],
 }
 
@@ -93,6 +120,7 @@ impl<M: Memory> Identify<M> {
         Self {
             slots: Vec::new(),
             prefixes: Prefixes::default(),
+            asleep: VecDeque::new(),
             ledger: Ledger::new::<Reject>(),
             counts: Counts::default(),
             memory: PhantomData,
@@ -120,7 +148,12 @@ impl<M: Memory> Identify<M> {
                     return;
                 }
             },
-            What::Missed { .. } => self.missed(about.conn),
+            What::Missed { .. } => {
+                if let Err(why) = self.missed(about.conn) {
+                    self.ledger.reject(why, 1);
+                    return;
+                }
+            }
             What::Closed(_) => self.closed(about.conn),
         }
         self.ledger.passed += 1;
@@ -134,7 +167,8 @@ impl<M: Memory> Identify<M> {
 
     /// News of a connection; returns them with the role that the content settled, where the kernel does not know it.
     fn opened(&mut self, conn: ConnKey, info: &Arc<ConnInfo>) -> Option<Arc<ConnInfo>> {
-        if let Some(tracked) = self.tracked(conn) {
+        // Another number in the same place: decode was restarted and counts anew.
+        if let Some(tracked) = self.tracked(conn).filter(|tracked| tracked.info.id == info.id) {
             let role = tracked.info.role;
             let decided = !matches!(tracked.protocol, Protocol::Unknown | Protocol::Foreign);
             tracked.info = info.clone();
@@ -155,6 +189,8 @@ impl<M: Memory> Identify<M> {
             info: info.clone(),
             protocol: Protocol::Unknown,
             rough: info.late,
+            told: Nanos::ZERO,
+            woke: 0,
             lanes: [Lane::default(), Lane::default()],
         };
         if let Some(mut gone) = slot.replace(tracked) {
@@ -176,9 +212,17 @@ impl<M: Memory> Identify<M> {
         let Some(tracked) = slot.filter(|tracked| tracked.generation == conn.generation) else {
             return Err(Reject::UnknownConnection);
         };
+        tracked.woke = tracked.woke.saturating_sub(1);
         match tracked.protocol {
             Protocol::Unknown => {}
-            Protocol::Foreign => return Err(Reject::Foreign),
+            Protocol::Foreign => {
+                // The kernel has one place for the verdicts of many connections: it may have forgotten this one.
+                if at.since(tracked.told) >= limits::VERDICT_AGAIN {
+                    tracked.told = at;
+                    out.verdicts.push(Budget::mute(tracked.info.id));
+                }
+                return Err(Reject::Foreign);
+            }
             known => return Ok(known),
         }
         match tracked.look(segment, memory, &mut self.prefixes, &mut self.counts) {
@@ -199,23 +243,56 @@ impl<M: Memory> Identify<M> {
             Answer::Foreign => {
                 self.counts.foreign += 1;
                 tracked.protocol = Protocol::Foreign;
+                tracked.told = at;
                 tracked.forget(&mut self.prefixes);
-                out.verdicts.push(Budget::mute(tracked.info.id));
+                let id = tracked.info.id;
+                out.verdicts.push(Budget::mute(id));
+                if tracked.info.transport.is_datagram() {
+                    self.sleep(Asleep { until: at + limits::IDENTIFY_ASLEEP, conn, id }, out);
+                }
                 Err(Reject::Foreign)
             }
             Answer::Nothing | Answer::NeedMore => Ok(Protocol::Unknown),
         }
     }
 
-    /// Turns went by unread: what follows may begin anywhere, as on a connection older than the probe.
-    fn missed(&mut self, conn: ConnKey) {
+    /// The kernel is silent about a datagram socket for a while.
+    fn sleep(&mut self, asleep: Asleep, out: &mut SegmentBatch<M>) {
+        if self.asleep.len() >= limits::IDENTIFY_SLEEPERS
+            && let Some(first) = self.asleep.pop_front()
+        {
+            self.counts.woken_early += 1;
+            self.wake(first, out);
+        }
+        self.asleep.push_back(asleep);
+    }
+
+    fn wake(&mut self, Asleep { conn, id, .. }: Asleep, out: &mut SegmentBatch<M>) {
+        let Some(tracked) = self.tracked(conn) else { return };
+        if tracked.info.id != id || tracked.protocol != Protocol::Foreign {
+            return;
+        }
+        tracked.protocol = Protocol::Unknown;
+        tracked.lanes = [Lane::default(), Lane::default()];
+        tracked.woke = DATAGRAM_WINDOW + 1;
+        out.verdicts.push(ANEW.verdict(id, tracked.info.role));
+        self.counts.woken += 1;
+    }
+
+    /// Turns went by unread: what follows may begin anywhere, as on a connection older than the probe. Those that went by in
+    /// the silence that was asked for are not missed.
+    fn missed(&mut self, conn: ConnKey) -> Result<(), Reject> {
         let index = usize::try_from(conn.slot).unwrap_or(usize::MAX);
         let slot = self.slots.get_mut(index).and_then(Option::as_mut);
-        let Some(tracked) = slot.filter(|tracked| tracked.generation == conn.generation) else { return };
+        let Some(tracked) = slot.filter(|tracked| tracked.generation == conn.generation) else { return Ok(()) };
+        if tracked.protocol == Protocol::Foreign || tracked.woke > 0 {
+            return Err(Reject::Foreign);
+        }
         if tracked.protocol == Protocol::Unknown {
             tracked.forget(&mut self.prefixes);
             tracked.rough = true;
         }
+        Ok(())
     }
 
     fn closed(&mut self, conn: ConnKey) {
@@ -239,12 +316,14 @@ impl Tracked {
     /// Looks at a segment of an undecided connection.
     fn look(&mut self, segment: &Segment, memory: &[u8], prefixes: &mut Prefixes, counts: &mut Counts) -> Answer {
         let datagram = self.info.transport.is_datagram();
-        let again = datagram || self.rough;
-        let Self { info, lanes: [ingress, egress], .. } = self;
+        let Self { info, rough, lanes: [ingress, egress], .. } = self;
         let (lane, other) = match segment.direction {
             Direction::Ingress => (ingress, egress),
             Direction::Egress => (egress, ingress),
         };
+        // What came before went to a former run of this stage.
+        *rough |= !datagram && segment.offset > 0 && lane.looked == 0 && lane.state == LaneState::Begin;
+        let again = datagram || *rough;
         if (segment.turn_start && again) || datagram {
             prefixes.give_back(lane.prefix.take());
             lane.state = LaneState::Begin;
@@ -346,7 +425,14 @@ impl<M: Memory> Stage for Identify<M> {
         debug_assert!(self.ledger.balances(), "{:?}", self.ledger);
     }
 
-    fn tick(&mut self, _now: Nanos, _out: &mut SegmentBatch<M>) {}
+    fn tick(&mut self, now: Nanos, out: &mut SegmentBatch<M>) {
+        while let Some(&first) = self.asleep.front()
+            && first.until <= now
+        {
+            self.asleep.pop_front();
+            self.wake(first, out);
+        }
+    }
 
     fn drain(&mut self, _now: Nanos, _out: &mut SegmentBatch<M>) {}
 

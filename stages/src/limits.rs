@@ -12,17 +12,25 @@ pub const IDENTIFY_PREFIX: usize = 512;
 pub const IDENTIFY_SEGMENTS: u32 = 16;
 /// Prefixes kept at a time for identification, one shard; past that, only what one segment holds is looked at.
 pub const IDENTIFY_PREFIXES: usize = 8_192;
+/// A datagram socket on which nothing was known is silenced for this long, then looked at anew.
+pub const IDENTIFY_ASLEEP: Nanos = Nanos::from_secs(10);
+/// Datagram sockets silenced at a time, one shard; past that, the one silenced longest is looked at anew at once.
+pub const IDENTIFY_SLEEPERS: usize = 16_384;
+/// A verdict that the kernel seems to have forgotten is given again at most once in this time, each connection.
+pub const VERDICT_AGAIN: Nanos = Nanos::SECOND;
 /// Bytes of an unfinished message that parse keeps for one direction of one connection.
 pub const PARSE_BUFFER: usize = 16 * 1024;
 /// Bytes of unfinished messages that parse keeps in all.
 pub const PARSE_BUFFERS_TOTAL: usize = 32 * 1024 * 1024;
 /// An answer that could not be followed to its end (its framing was not captured) is taken to be over when neither side has
 /// spoken for this long, if no request ended it before.
-pub const PARSE_QUIET: Nanos = Nanos::from_secs(5);
+pub const PARSE_QUIET: Nanos = Nanos::SECOND;
 /// Unanswered requests held for one connection.
 pub const MAX_PENDING_PER_CONNECTION: usize = 4_096;
 /// Unanswered requests held in all, one shard.
 pub const MAX_PENDING: usize = 262_144;
+/// Of these, requests that may block (and those in line behind them); past that, they time out like others.
+pub const MAX_PENDING_BLOCKING: usize = 65_536;
 /// A request without an answer for this long is reported as timed out (the default; configurable).
 pub const REQUEST_TIMEOUT: Nanos = Nanos::from_secs(30);
 /// Longest target that is kept, bytes; a longer one is cut on a character boundary.

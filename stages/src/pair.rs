@@ -15,6 +15,8 @@
 //!   they go by id, as many as were refused are put out as lost instead of timed out.
 //! - Where answers come in order, the answer to a request that is waited for no longer (timed out) or never was (dropped)
 //!   is an orphan in its place, and takes no other's.
+//! - A request whose answer may wait for something to happen, and those in line behind it, are waited for much longer too; then
+//!   they are put out without an error, because nobody was to answer sooner.
 //! - After an upgrade what follows is not ours, and neither are turns missed from then on.
 //!
 //! Absent: bytes, parsing, and any look at what method or target say.
@@ -36,7 +38,7 @@ use crate::stage::{Ledger, Stage};
 use crate::time::Nanos;
 use connection::Connection;
 use std::sync::Arc;
-use turn::{BODY, Taken, Turn};
+use turn::{BLOCKING, BODY, Taken, Turn};
 use waiting::{Slab, TIMERS};
 
 reasons! {
@@ -70,6 +72,8 @@ pub struct PairSettings {
     pub dns_timeout: Nanos,
     /// An answer that has begun and does not end for this long is reported as it stands.
     pub body_timeout: Nanos,
+    /// A request that may block without an answer for this long is reported as it stands.
+    pub blocking_timeout: Nanos,
     /// Unanswered requests of one connection.
     pub pending_per_connection: usize,
     /// Unanswered requests in all.
@@ -82,6 +86,7 @@ impl Default for PairSettings {
             timeout: limits::REQUEST_TIMEOUT,
             dns_timeout: Nanos::from_secs(5),
             body_timeout: limits::CONNECTION_IDLE,
+            blocking_timeout: limits::CONNECTION_IDLE,
             pending_per_connection: limits::MAX_PENDING_PER_CONNECTION,
             pending: limits::MAX_PENDING,
         }
@@ -196,13 +201,14 @@ impl Pair {
         for timer in 0..TIMERS {
             let limit = match timer {
                 BODY => self.settings.body_timeout,
+                BLOCKING => self.settings.blocking_timeout,
                 1 => self.settings.dns_timeout,
                 _ => self.settings.timeout,
             };
             while let Some((at, since)) = self.slab.oldest(timer)
                 && now.since(since) >= limit
             {
-                if !self.expired(now, at, out) {
+                if !self.expired(now, timer, at, out) {
                     break;
                 }
             }
@@ -210,7 +216,7 @@ impl Pair {
     }
 
     /// True if the request was there and is gone.
-    fn expired(&mut self, now: Nanos, at: u32, out: &mut Vec<Exchange>) -> bool {
+    fn expired(&mut self, now: Nanos, timer: usize, at: u32, out: &mut Vec<Exchange>) -> bool {
         let Some(slot) = self.slab.waiting(at).map(|waiting| waiting.flow) else { return false };
         let Some(conn) = usize::try_from(slot).ok().and_then(|slot| self.connections.get_mut(slot)) else {
             return false;
@@ -218,6 +224,8 @@ impl Pair {
         let Some(conn) = conn.as_mut() else { return false };
         let why = if conn.lost_answers > 0 {
             conn.lost_answers -= 1;
+            NoAnswer::Lost
+        } else if timer == BLOCKING {
             NoAnswer::Lost
         } else {
             NoAnswer::Timeout

@@ -5,8 +5,9 @@
 //! sees payload: it drops the lease of the batch before it returns.
 //!
 //! A direction that cannot be read (malformed, a gap over a boundary, a full buffer) is skipped up to its next turn. A
-//! connection that is malformed eight turns in a row, or that an accepted upgrade handed over to another
-//! protocol, is muted: the rest of it is counted as rejected.
+//! stream that is malformed eight turns in a row, or that an accepted upgrade handed over to another
+//! protocol, is muted: the rest of it, and turns of it that nobody read, are counted as rejected. A datagram socket is never
+//! given up: what one peer sends says nothing of the others.
 //!
 //! A segment is *passed* when its bytes went into the parser (messages come when they are whole), *held* while its
 //! protocol is not known, else *rejected*. Absent: any knowledge of a protocol; that is in [`crate::protocols`].
@@ -57,6 +58,8 @@ pub struct Counts {
     pub buffer_full: u64,
     /// Times a capture budget was raised.
     pub raised: u64,
+    /// Times a capture budget was given again because the kernel had captured less.
+    pub recalled: u64,
 }
 
 /// The stage.
@@ -107,9 +110,10 @@ impl<M: Memory> Parse<M> {
             }
             if let Some(slot) = slots.get_mut(index) {
                 match slot {
-                    Some(known) if known.generation == conn.generation => known.learn(info.clone()),
+                    Some(known) if known.is(conn, info) => known.learn(info.clone()),
                     other => {
                         if let Some(mut gone) = other.take() {
+                            let conn = ConnKey { generation: gone.generation, ..conn };
                             gone.close(&mut Work { conn, at, buffers, ledger, counts, out });
                         }
                         *other = Some(Box::new(Connection::new(conn.generation, info.clone())));
@@ -135,7 +139,12 @@ impl<M: Memory> Parse<M> {
                 return;
             }
             What::Opened(_) => {}
-            What::Missed { requests, responses } => connection.missed(*requests > 0, *responses > 0, &mut work),
+            What::Missed { requests, responses } => {
+                if let Err(why) = connection.missed(*requests > 0, *responses > 0, &mut work) {
+                    work.ledger.reject(why, 1);
+                    return;
+                }
+            }
             What::Closed(_) => {
                 connection.close(&mut work);
                 *slot = None;

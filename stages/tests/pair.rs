@@ -5,6 +5,7 @@ use redtap_stages::flow::conn::{
 };
 use redtap_stages::flow::exchange::{Exchange, NoAnswer};
 use redtap_stages::flow::message::{Message, MessageBatch, MessageKind, Part, Status};
+use redtap_stages::limits;
 use redtap_stages::pair::{Pair, PairSettings, Reject};
 use redtap_stages::protocols::Protocol;
 use redtap_stages::stage::Stage;
@@ -452,4 +453,73 @@ fn draining_leaves_nothing_held() {
     assert_eq!(bench.pair.ledger().held, 0);
     assert!(out.iter().all(|exchange| exchange.no_answer == Some(NoAnswer::Shutdown)));
     assert_eq!(out.len(), 2);
+}
+
+#[test]
+fn on_a_shared_connection_the_answer_to_a_request_that_timed_out_is_nobodys() {
+    let mut bench = Bench::new(Protocol::Redis, PairSettings::default());
+    bench.request("keys", 10);
+    bench.tick(Nanos::from_secs(31));
+    bench.request("get", 20);
+    bench.response("slow", 30);
+    assert_eq!(bench.rejected(Reject::Orphan), 1);
+    bench.response("got", 40);
+    assert_eq!(bench.said(), ["keys Timeout 10-", "get got 20-45"]);
+}
+
+#[test]
+fn a_request_that_may_block_and_those_behind_it_are_waited_for() {
+    let mut bench = Bench::new(Protocol::Redis, PairSettings::default());
+    bench.request_by("queue", 10, |message| message.may_block = true);
+    bench.request("behind", 11);
+    bench.tick(Nanos::from_secs(60));
+    bench.response("popped", 20);
+    bench.response("B", 30);
+    bench.request("after", 40);
+    bench.tick(Nanos::from_secs(91));
+    assert_eq!(bench.said(), ["queue popped 10-25", "behind B 11-35", "after Timeout 40-"]);
+    bench.request_by("queue", 50, |message| message.may_block = true);
+    bench.tick(Nanos::from_secs(91) + PairSettings::default().blocking_timeout);
+    assert_eq!(bench.out[0].no_answer, Some(NoAnswer::Lost));
+    assert!(!bench.out[0].is_error(), "nobody was to answer sooner");
+}
+
+#[test]
+fn a_datagram_that_is_not_answered_stays_with_its_own_peer() {
+    let of = |port| Arc::new(ConnInfo { transport: Transport::Udp, ..(*info(Role::Server, port)).clone() });
+    let mut bench = Bench::new(Protocol::Dns, PairSettings::default());
+    for (port, name, id) in [(1001, "a", 7), (1002, "b", 8)] {
+        bench.give(What::Opened(of(port)));
+        bench.request_by(name, 10, |message| message.id = id);
+    }
+    bench.response_by("ok", 20, |message| message.id = 8);
+    bench.tick(Nanos::from_secs(6));
+    let peers = bench.out.iter().map(|exchange| (exchange.target.as_str(), exchange.conn.remote.port()));
+    assert_eq!(peers.collect::<Vec<_>>(), [("b", 1002), ("a", 1001)]);
+}
+
+#[test]
+fn only_so_many_blocking_requests_are_waited_for_longer() {
+    let settings = PairSettings { pending_per_connection: usize::MAX, ..PairSettings::default() };
+    let mut bench = Bench::new(Protocol::Redis, settings);
+    for _ in 0..=limits::MAX_PENDING_BLOCKING {
+        bench.request_by("q", 10, |message| message.may_block = true);
+    }
+    assert_eq!(bench.pair.account().blocking_full, 1);
+    bench.tick(Nanos::from_secs(31));
+    assert_eq!(bench.said(), ["q Timeout 10-"]);
+    bench.tick(Nanos::from_secs(2_000));
+    assert_eq!(bench.out.len(), limits::MAX_PENDING_BLOCKING);
+}
+
+#[test]
+fn nobody_waits_for_answers_on_a_connection_that_was_given_up() {
+    let mut bench = Bench::http();
+    bench.request("/a", 10);
+    let mut farewell = bench.message(MessageKind::OneWay, Part::Whole, 20);
+    farewell.upgrade = true;
+    bench.give(What::Item(farewell));
+    bench.give(What::Missed { requests: 5, responses: 5 });
+    assert_eq!(bench.said(), ["/a Lost 10-"]);
+    assert_eq!(bench.pair.account().missed, 0);
 }

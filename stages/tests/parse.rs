@@ -342,3 +342,98 @@ fn drains_what_is_open() {
     let end = both.messages().pop().unwrap();
     assert_eq!((end.part, end.bytes, end.cut), (Part::End, 23, false));
 }
+
+#[test]
+fn a_request_that_comes_byte_by_byte_begins_with_its_first_byte() {
+    for (bytes, name) in [(GET, "GET /a"), (b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "GET k")] {
+        let mut both = Both::new();
+        let mut traffic = Traffic::open(0, Role::Client);
+        traffic.clock = 9_000;
+        for byte in bytes {
+            traffic.say(Egress, &[*byte], 0);
+            both.run(&mut traffic);
+        }
+        both.drain();
+        assert_eq!(said(&both.messages()), [name]);
+        assert_eq!(both.messages()[0].start, Nanos(10_000), "{name}");
+    }
+}
+
+#[test]
+fn a_datagram_socket_is_never_given_up() {
+    let query = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03aaa\0\0\x01\0\x01";
+    let mut bad = *query;
+    bad[2] = 0x78;
+    let mut both = Both::new();
+    let mut traffic = Traffic::of(0, ConnInfo { transport: Transport::Udp, role: Role::Server, ..info(1) });
+    traffic.say(Ingress, query, 0);
+    for _ in 0..1_000 {
+        traffic.say(Ingress, &bad, 0);
+    }
+    traffic.say(Ingress, query, 0);
+    both.run(&mut traffic);
+    assert_eq!(both.messages().len(), 2);
+    assert_eq!(both.rejected(Reject::Malformed), 1_000);
+    assert!(both.out.verdicts.is_empty());
+}
+
+#[test]
+fn turns_of_a_connection_that_was_given_up_are_not_missed() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    for _ in 0..5 {
+        traffic.say(Egress, b"\x01\x02garbage", 0).say(Ingress, b"\0\x01garbage", 0);
+    }
+    traffic.missed(2_500, 2_500).close();
+    both.run(&mut traffic);
+    assert!(!both.out.items.iter().any(|about| matches!(about.what, What::Missed { .. })));
+    assert_eq!(both.rejected(Reject::GivenUp), 3, "two segments and the news of missed turns");
+}
+
+#[test]
+fn gives_a_verdict_again_that_seems_forgotten() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    let mut told = Vec::new();
+    for _ in 0..25 {
+        traffic.clock += 100_000_000;
+        traffic.say(Egress, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5000\r\n", 4_979).say(Ingress, b"+OK\r\n", 0);
+        both.run(&mut traffic);
+        told.append(&mut both.out.verdicts);
+    }
+    assert!(both.parse.counts().recalled > 0);
+    assert!(told.len() <= 5, "{told:?}");
+    assert!(told.iter().all(|verdict| verdict.capture == Capture::Head && verdict.egress_class >= 14));
+}
+
+#[test]
+fn says_again_that_a_connection_is_of_no_interest() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    for _ in 0..8 {
+        traffic.say(Egress, b"\x01\x02garbage", 0).say(Ingress, b"\0\x01garbage", 0);
+    }
+    both.run(&mut traffic);
+    assert_eq!(both.out.verdicts.len(), 1);
+    traffic.clock += 1_000_000_000;
+    traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    both.run(&mut traffic);
+    assert_eq!(both.out.verdicts.iter().map(|verdict| verdict.capture).collect::<Vec<_>>(), [Capture::Mute; 2]);
+}
+
+#[test]
+fn another_number_in_the_same_place_is_another_connection() {
+    let mut both = Both::new();
+    let mut first = Traffic::open(0, Role::Client);
+    first.say(Egress, GET, 0).say(Ingress, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0);
+    both.run(&mut first);
+    let mut other = Traffic::of(0, info(77));
+    other.say(Egress, b"*1\r\n$4\r\nPING\r\n", 0);
+    both.run(&mut other);
+    let last = both.messages().pop().unwrap();
+    assert_eq!((last.protocol, last.method.as_str()), (Protocol::Redis, "PING"));
+    let end = both.messages().into_iter().rfind(|message| message.part == Part::End).unwrap();
+    assert_eq!((end.protocol, end.cut), (Protocol::Http1, true), "what was open there ended first");
+}

@@ -81,7 +81,10 @@ pub struct Message {
     pub cut: bool,
     /// Request: no answer will come.
     pub no_reply: bool,
-    /// Response to it hands the connection over to another protocol (101, CONNECT, STARTTLS): what follows is not ours.
+    /// Request: its answer may wait for something to happen (a blocking pop), for as long as it takes.
+    pub may_block: bool,
+    /// Response to it hands the connection over to another protocol (101, CONNECT, STARTTLS): what follows is not ours. One-way: the same without
+    /// any response; parse has given the connection up.
     pub upgrade: bool,
 }
 
@@ -105,6 +108,7 @@ impl Message {
             bytes: 0,
             cut: false,
             no_reply: false,
+            may_block: false,
             upgrade: false,
         }
     }

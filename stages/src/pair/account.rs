@@ -24,6 +24,9 @@ pub struct Account {
     pub pending: u64,
     /// Not part of `seen`: request turns refused on connections whose protocol never became known.
     pub missed_unidentified: u64,
+    /// Not part of the sum: requests that may block but were waited for no longer than others, because
+    /// [`crate::limits::MAX_PENDING_BLOCKING`] did already.
+    pub blocking_full: u64,
 }
 
 impl Account {

@@ -7,6 +7,7 @@ use super::{PairSettings, Reject};
 use crate::flow::conn::{Address, CloseReason, Role};
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::message::{Addresses, Message, MessageKind, Part, Status};
+use crate::limits;
 use crate::protocols::traits::Patience;
 use crate::protocols::{Pairing, Protocol};
 use crate::stage::Ledger;
@@ -16,6 +17,9 @@ use std::sync::Arc;
 
 /// The time-out list of answers that have begun; those of requests are numbered by [`Patience`].
 pub(super) const BODY: usize = TIMERS - 1;
+
+/// The time-out list of requests that may block.
+pub(super) const BLOCKING: usize = TIMERS - 2;
 
 fn timer_of(protocol: Protocol) -> usize {
     match protocol.traits().map_or(Patience::Usual, |traits| traits.patience) {
@@ -57,6 +61,12 @@ impl Turn<'_> {
             conn.counted_missed = missed > 0 && message.protocol.pairing() == Pairing::Fifo;
         }
         match (message.kind, message.part) {
+            (MessageKind::OneWay, _) if message.upgrade => {
+                // Answers may come or not: nobody reads them.
+                self.finish_all(conn, NoAnswer::Lost);
+                conn.handed_over = true;
+                Ok(Taken::Passed)
+            }
             (MessageKind::OneWay, _) => Err(Reject::Push),
             (MessageKind::Interim, _) => Ok(Taken::Passed),
             (MessageKind::Request, Part::End) => self.request_end(conn, message),
@@ -83,8 +93,8 @@ impl Turn<'_> {
             self.report(Exchange { one_way: true, ..exchange });
             return Ok(Taken::Passed);
         }
-        if conn.line.first().is_none() {
-            // Nobody asks again without an answer to what went before: if one was due still, it went by unread.
+        if conn.line.first().is_none() && !message.protocol.asks_again_unanswered() {
+            // If an answer to what went before was due still, it went by unread.
             conn.nobodys_answers = 0;
         }
         if conn.waiting >= self.settings.pending_per_connection {
@@ -101,7 +111,14 @@ impl Turn<'_> {
             Pairing::ById => Some(message.id),
             Pairing::Fifo => None,
         };
-        let timer = timer_of(message.protocol);
+        let behind = id.is_none() && conn.line.last().is_some_and(|before| self.slab.is_on(before, BLOCKING));
+        let timer = match message.may_block || behind {
+            true if self.slab.listed(BLOCKING) < limits::MAX_PENDING_BLOCKING => BLOCKING,
+            blocks => {
+                self.account.blocking_full += u64::from(blocks);
+                timer_of(message.protocol)
+            }
+        };
         let at = self.slab.push(&mut conn.line, self.slot, id, exchange, timer, self.now);
         conn.waiting += 1;
         if head {
@@ -261,9 +278,13 @@ impl Turn<'_> {
         if !waiting.answering {
             exchange.no_answer = why;
         }
-        // A server on an unconnected socket learns the peer's address only with its answer.
-        let unknown = exchange.conn.remote == Address::UNKNOWN;
-        let newer = exchange.side == Role::Server || unknown;
+        // A server on an unconnected socket learns the peer's address only with its answer; without one, what is known last
+        // of such a socket may be of another peer.
+        let same_peer = waiting.answering || !exchange.conn.transport.is_datagram();
+        let newer = match exchange.side {
+            Role::Server => same_peer,
+            Role::Client | Role::Unknown => exchange.conn.remote == Address::UNKNOWN,
+        };
         if newer && !Arc::ptr_eq(&exchange.conn, &conn.info) {
             exchange.conn = Arc::clone(&conn.info);
         }

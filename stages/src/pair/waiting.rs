@@ -83,6 +83,8 @@ pub(super) struct Slab {
     entries: Vec<Entry>,
     free: Vec<u32>,
     timers: [List; TIMERS],
+    /// Requests on each of these.
+    listed: [usize; TIMERS],
     chains: HashMap<(u32, u64), List, foldhash::fast::RandomState>,
     len: usize,
 }
@@ -93,6 +95,7 @@ impl Default for Slab {
             entries: Vec::new(),
             free: Vec::new(),
             timers: [List::default(); TIMERS],
+            listed: [0; TIMERS],
             chains: HashMap::with_hasher(foldhash::fast::RandomState::default()),
             len: 0,
         }
@@ -103,6 +106,11 @@ impl Slab {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many are on time-out list `timer`.
+    pub(super) fn listed(&self, timer: usize) -> usize {
+        self.listed.get(timer).copied().unwrap_or(0)
     }
 
     /// Puts a request at the end of its connection's line and of time-out list `timer` (below [`TIMERS`]).
@@ -155,6 +163,11 @@ impl Slab {
         self.start_timer(at, timer);
     }
 
+    /// True if a request is on time-out list `timer`.
+    pub(super) fn is_on(&mut self, at: u32, timer: usize) -> bool {
+        self.waiting(at).is_some_and(|waiting| waiting.timer == timer)
+    }
+
     /// The request that has been longest on time-out list `timer`, and since when.
     pub(super) fn oldest(&self, timer: usize) -> Option<(u32, Nanos)> {
         let at = self.timers.get(timer)?.first()?;
@@ -187,6 +200,9 @@ impl Slab {
         if let Some(place) = self.timers.get_mut(timer) {
             *place = list;
         }
+        if let Some(listed) = self.listed.get_mut(timer) {
+            *listed += 1;
+        }
     }
 
     fn stop_timer(&mut self, at: u32) {
@@ -195,6 +211,9 @@ impl Slab {
         self.unlink(&mut list, at, On::Timer);
         if let Some(place) = self.timers.get_mut(timer) {
             *place = list;
+        }
+        if let Some(listed) = self.listed.get_mut(timer) {
+            *listed = listed.saturating_sub(1);
         }
     }
 

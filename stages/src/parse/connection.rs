@@ -4,17 +4,17 @@ use super::buffers::Buffers;
 use super::state::{Collect, State};
 use super::{Counts, Reject};
 use crate::flow::conn::{ConnInfo, ConnKey, Direction};
-use crate::flow::message::MessageBatch;
+use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
 use crate::protocols::traits::Growth;
-use crate::protocols::{Budget, Context, Input, Protocol, Step};
+use crate::protocols::{Budget, Context, Input, Protocol, Sink, Step};
 use crate::stage::Ledger;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// Turns in a row that are malformed, without a message between them, after which a connection is given up.
+/// Turns in a row that are malformed, without a message between them, after which a stream is given up.
 const MAX_MALFORMED_TURNS: u8 = 8;
 /// Turns in a row that the budget cut, after which it is raised.
 const PATIENCE: u8 = 2;
@@ -42,6 +42,8 @@ pub(super) struct Connection {
     class: u8,
     cut_turns: u8,
     last_cut: Option<u32>,
+    /// When the kernel was told last how to capture.
+    told: Nanos,
 }
 
 /// One direction.
@@ -57,6 +59,8 @@ struct Lane {
     last: Nanos,
     /// Some of this turn moved unseen.
     gapped: bool,
+    /// Bytes captured of this turn.
+    captured: u64,
     /// Skipped until the next turn begins.
     lost: bool,
     ended: bool,
@@ -89,7 +93,13 @@ impl Connection {
             class: 0,
             cut_turns: 0,
             last_cut: None,
+            told: Nanos::ZERO,
         }
+    }
+
+    /// True if the news is of this connection. (Another number in the same place: decode was restarted and counts anew.)
+    pub(super) fn is(&self, conn: ConnKey, info: &ConnInfo) -> bool {
+        self.generation == conn.generation && self.info.id == info.id
     }
 
     /// New news of the same connection.
@@ -118,19 +128,22 @@ impl Connection {
         }
     }
 
-    /// Turns of this connection went by unread: what the parser knew of those directions is void.
-    pub(super) fn missed(&mut self, requests: bool, responses: bool, work: &mut Work<'_>) {
+    /// Turns of this connection went by unread: what the parser knew of those directions is void. After its end there is
+    /// nothing to miss.
+    pub(super) fn missed(&mut self, requests: bool, responses: bool, work: &mut Work<'_>) -> Result<(), Stopped> {
+        if let Some(why) = self.over {
+            return Err(why);
+        }
         let asks = self.info.role.request_direction().unwrap_or(Direction::Ingress);
         for (direction, named) in [(asks, requests), (asks.reverse(), responses)] {
             if named {
                 self.let_go(direction, work);
                 self.lane(direction).lost = true;
                 let context = self.context(direction, work.at, work.at);
-                if self.over.is_none() {
-                    self.wire.missed(context, &mut collect(work.out, work.conn, work.at));
-                }
+                self.wire.missed(context, &mut collect(work.out, work.conn, work.at));
             }
         }
+        Ok(())
     }
 
     /// Time goes by: an answer of which the end could not be seen is over when nothing has moved for long enough.
@@ -174,6 +187,8 @@ impl Connection {
     fn begin(&mut self, protocol: Protocol, work: &mut Work<'_>) {
         self.wire = State::of(protocol);
         self.class = protocol.budget().map_or(0, |budget| budget.requests);
+        // By identify, just now.
+        self.told = work.at;
         let [ingress, egress] = &self.lanes;
         let order = if egress.held.segments > 0 && egress.held.turn < ingress.held.turn {
             [Direction::Egress, Direction::Ingress]
@@ -188,6 +203,9 @@ impl Connection {
                 continue;
             }
             let mut bytes = std::mem::take(&mut lane.carry);
+            lane.last = held.last;
+            lane.gapped = held.gap > 0;
+            lane.captured = bytes.len() as u64;
             work.ledger.held -= held.segments;
             let start = lane.start;
             work.at = start;
@@ -242,8 +260,14 @@ impl Connection {
 
     fn feed(&mut self, segment: &Segment, memory: &[u8], work: &mut Work<'_>) -> Result<(), Stopped> {
         if let Some(why) = self.over {
+            // The kernel has one place for the verdicts of many connections: it may have forgotten this one. What is foreign is
+            // identify's to silence.
+            if why != Reject::Foreign && work.at.since(self.told) >= limits::VERDICT_AGAIN {
+                self.mute(work);
+            }
             return Err(why);
         }
+        self.recall(segment, work);
         let direction = segment.direction;
         if segment.turn_start {
             self.lane(direction).gapped = false;
@@ -276,6 +300,37 @@ impl Connection {
             }
         }
         fed
+    }
+
+    /// Tells the kernel to be silent about this connection.
+    fn mute(&mut self, work: &mut Work<'_>) {
+        self.told = work.at;
+        work.out.verdicts.push(Budget::mute(self.info.id));
+    }
+
+    /// Says that nothing more of this connection will be read, so that nobody waits for answers.
+    fn farewell(&mut self, direction: Direction, work: &mut Work<'_>) {
+        let protocol = self.wire.protocol();
+        let mut message = Message::new(MessageKind::OneWay, Part::Whole, protocol, direction, work.at);
+        message.upgrade = true;
+        collect(work.out, work.conn, work.at).message(message);
+    }
+
+    /// Gives the verdict again if an operation was cut short of what it allows.
+    fn recall(&mut self, segment: &Segment, work: &mut Work<'_>) {
+        let Some(budget) = self.wire.protocol().budget() else { return };
+        let request = self.info.role.request_direction() == Some(segment.direction);
+        let class = if request { self.class } else { budget.responses };
+        let lane = self.lane(segment.direction);
+        let before = if segment.turn_start { 0 } else { lane.captured };
+        lane.captured = before.saturating_add(u64::from(segment.captured.len));
+        let short = segment.gap > 0 && segment.captured.len > 0 && lane.captured < 1 << class;
+        if short && work.at.since(self.told) >= limits::VERDICT_AGAIN {
+            self.told = work.at;
+            work.counts.recalled += 1;
+            let budget = Budget { requests: self.class, ..budget };
+            work.out.verdicts.push(budget.verdict(self.info.id, self.info.role));
+        }
     }
 
     fn turn(&mut self, direction: Direction, work: &mut Work<'_>) {
@@ -416,15 +471,16 @@ impl Connection {
         match step {
             Step::HandOver => {
                 self.stop(Reject::HandedOver, work);
-                work.out.verdicts.push(Budget::mute(self.info.id));
+                self.mute(work);
                 Reject::HandedOver
             }
             Step::Malformed(_) => {
                 self.lose(direction, work);
                 self.malformed_turns = self.malformed_turns.saturating_add(1);
-                if self.malformed_turns >= MAX_MALFORMED_TURNS {
+                if self.malformed_turns >= MAX_MALFORMED_TURNS && !self.info.transport.is_datagram() {
                     self.stop(Reject::GivenUp, work);
-                    work.out.verdicts.push(Budget::mute(self.info.id));
+                    self.farewell(direction, work);
+                    self.mute(work);
                 }
                 Reject::Malformed
             }
@@ -495,6 +551,7 @@ impl Connection {
             self.class += 1;
             self.cut_turns = 0;
             work.counts.raised += 1;
+            self.told = work.at;
             let budget = Budget { requests: self.class, ..traits.budget };
             work.out.verdicts.push(budget.verdict(self.info.id, self.info.role));
         }

@@ -63,6 +63,8 @@ pub(super) struct Command {
     pub(super) method: Token,
     pub(super) target: Text,
     pub(super) effect: Effect,
+    /// The reply may wait for what others do.
+    pub(super) may_block: bool,
     key: Key,
     next: u64,
     reply_word: bool,
@@ -74,6 +76,7 @@ impl Command {
             method: Token::new(),
             target: Text::new(),
             effect: Effect::Plain,
+            may_block: false,
             key: Key::Absent,
             next: 0,
             reply_word: false,
@@ -109,6 +112,7 @@ impl Command {
         if index == 0 {
             self.method = Token::from_wire_upper(bytes);
             (self.key, self.effect) = shape(self.method.as_bytes());
+            self.may_block = BLOCKING.contains(&self.method.as_bytes());
             return;
         }
         match self.key {
@@ -119,6 +123,7 @@ impl Command {
                 };
             }
             Key::AfterStreams if bytes.eq_ignore_ascii_case(b"STREAMS") => self.key = Key::At(index + 1),
+            Key::AfterStreams => self.may_block |= bytes.eq_ignore_ascii_case(b"BLOCK"),
             _ if self.is_client() && index == 1 => self.reply_word = bytes.eq_ignore_ascii_case(b"REPLY"),
             _ if self.reply_word && index == 2 => {
                 self.effect = match bytes {
@@ -175,6 +180,20 @@ fn shape(method: &[u8]) -> (Key, Effect) {
         _ => (Key::At(1), Effect::Plain),
     }
 }
+
+/// Commands that wait for what others do (`COMMAND LIST FILTERBY ACLCAT blocking`, and the two that wait for replicas). `XREAD` and `XREADGROUP` do so only with the word BLOCK.
+const BLOCKING: &[&[u8]] = &[
+    b"BLMOVE",
+    b"BLMPOP",
+    b"BLPOP",
+    b"BRPOP",
+    b"BRPOPLPUSH",
+    b"BZMPOP",
+    b"BZPOPMAX",
+    b"BZPOPMIN",
+    b"WAIT",
+    b"WAITAOF",
+];
 
 /// Commands whose arguments hold no key (and some of which hold a password).
 const KEYLESS: &[&[u8]] = &[

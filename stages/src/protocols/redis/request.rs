@@ -322,6 +322,7 @@ impl Open {
         message.bytes = self.bytes;
         message.cut = self.cut;
         message.no_reply = no_reply;
+        message.may_block = self.command.may_block;
         message
     }
 
