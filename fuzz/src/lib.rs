@@ -236,7 +236,7 @@ fn record(script: &mut Script<'_>, now: u64, offsets: &mut [[u64; 2]; 4], turns:
         offset: offsets[conn][dir],
         other_offset: offsets[conn][1 - dir],
         other_ts_ns: now - 1,
-        seq: 0,
+        unseen: 0,
         turn: turns[conn],
         pid: 1,
         tid: 1,

@@ -8,7 +8,7 @@
 #ifndef REDTAP_ABI_H
 #define REDTAP_ABI_H
 
-#define RT_ABI_VERSION 1
+#define RT_ABI_VERSION 2
 
 /* One ring a shard; unused ones are shrunk to a page by the loader. */
 #define RT_MAX_SHARDS 8
@@ -38,6 +38,7 @@ enum rt_transport { RT_TCP = 1, RT_UDP = 2, RT_UNIX_STREAM = 3, RT_UNIX_DGRAM = 
 #define RT_F_FAULT 0x08      /* the user buffer could not be read */
 #define RT_F_LATE 0x10       /* the socket is older than the probe: offsets count from when it was first seen */
 #define RT_F_MORE 0x20       /* further records of the same operation follow */
+#define RT_F_FIRST 0x40      /* no record of this connection had entered a ring when this one was made */
 
 enum rt_reason {
 	RT_REASON_NONE = 0,
@@ -63,9 +64,9 @@ struct rt_event {
 	__u64 conn_id;       /* 16: unique while the probe runs, sequential from 1 */
 	__u64 ts_ns;         /* 24: CLOCK_MONOTONIC at the end of the operation */
 	__u64 offset;        /* 32: stream offset, in `dir`, of the first byte of this record */
-	__u64 other_offset;  /* 40: bytes moved in the other direction so far */
-	__u64 other_ts_ns;   /* 48: end of the last operation in the other direction, 0 if none */
-	__u32 seq;           /* 56: records of this connection attempted before this one (refused ones count) */
+	__u64 other_offset;  /* 40: bytes of the other direction that are settled: in a record, refused, or not captured */
+	__u64 other_ts_ns;   /* 48: end of the last settled operation in the other direction, 0 if none */
+	__u32 unseen;        /* 56: turns so far that no record begins: refused, or beyond the budget; not those while muted */
 	__u32 turn;          /* 60: number of this turn on the connection, from 0 */
 	__u32 pid;           /* 64: thread group id, in the agent's pid namespace */
 	__u32 tid;           /* 68 */
@@ -73,8 +74,8 @@ struct rt_event {
 	__u32 netns;         /* 80: inode number of the network namespace */
 	__u16 lport;         /* 84: host order */
 	__u16 rport;         /* 86 */
-	__u8 laddr[16];      /* 88: IPv4 in the first four bytes; unix: hash of the path in the first eight */
-	__u8 raddr[16];      /* 104 */
+	__u8 laddr[16];      /* 88: IPv4 in the first four bytes; unix: inode number in 0..8, hash of the path in 8..16 */
+	__u8 raddr[16];      /* 104: likewise */
 	char comm[16];       /* 120: of the thread group's current thread */
 	__u64 sock_ino;      /* 136: inode number of the socket, joins /proc/PID/fd */
 };
@@ -84,16 +85,17 @@ struct rt_event {
  * without a record. A bit in rt_dirty says which ones to read. */
 struct rt_slot {
 	__u64 conn_id;
-	__u64 offset[2];  /* by rt_dir */
-	__u64 ts_ns[2];   /* end of the last operation, by rt_dir */
-	__u32 seq;        /* attempts so far */
-	__u32 turn;       /* current turn */
-	__u8 dir;         /* direction of the current turn */
+	__u64 offset[2];  /* bytes settled, by rt_dir; as rt_event.other_offset */
+	__u64 ts_ns[2];   /* end of the last settled operation, by rt_dir */
+	__u64 turn;       /* number << 1 | direction of the turn that the slot was written in: one word, never torn */
+	__u32 unseen;     /* as in rt_event */
+	__u32 told;       /* `unseen` when a record last entered the ring */
 	__u8 closed;      /* rt_reason of the close, 0 while open */
 	__u8 role;
 	__u8 transport;
-	__u32 refused;    /* records of this connection refused so far */
-	__u64 head;       /* turn << 1 | 1 of the last turn whose first record was accepted; 0: none */
+	__u8 shard;       /* whose ring the connection's records go to */
+	__u8 first;       /* 1: no record of the connection has entered a ring */
+	__u8 pad[3];
 };
 
 /* A verdict from user space, one word a slot: conn_id << 16 | mode << 12 | ingress budget class << 6 | egress class.
@@ -113,18 +115,19 @@ enum rt_counter {
 	RT_C_CONNECTIONS = 4,     /* connections given an id */
 	RT_C_NO_STORAGE = 5,      /* operations not seen: connection state could not be allocated */
 	RT_C_SLOT_LOST = 6,       /* a dirty slot was taken over by a newer connection before it was read */
-	RT_C_SLOT_LOST_TURNS = 7, /* turns whose fate is unknown because of that */
+	RT_C_SLOT_LOST_TURNS = 7, /* turns that nothing will tell of because of that: the connection was closed */
 	RT_C_NOT_SELECTED = 8,    /* operations of sockets that the filters exclude */
 	RT_C_MUTED = 9,           /* operations of muted connections */
 	RT_C_FAULT = 10,          /* user buffers that could not be read */
 	RT_C_OPERATIONS = 11,     /* socket operations of selected connections that moved data */
-	RT_C_COUNT = 12,
+	RT_C_EVICTED = 12,        /* connections that others pushed out of the table (syscall rung) */
+	RT_C_COUNT = 13,
 };
 
 
 _Static_assert(sizeof(struct rt_event) == 144, "twin of stages/src/abi.rs");
 _Static_assert(__builtin_offsetof(struct rt_event, conn_id) == 16, "twin of stages/src/abi.rs");
-_Static_assert(__builtin_offsetof(struct rt_event, seq) == 56, "twin of stages/src/abi.rs");
+_Static_assert(__builtin_offsetof(struct rt_event, unseen) == 56, "twin of stages/src/abi.rs");
 _Static_assert(__builtin_offsetof(struct rt_event, laddr) == 88, "twin of stages/src/abi.rs");
 _Static_assert(__builtin_offsetof(struct rt_event, sock_ino) == 136, "twin of stages/src/abi.rs");
 _Static_assert(sizeof(struct rt_slot) == 64, "one cache line; twin of stages/src/abi.rs");

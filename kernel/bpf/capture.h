@@ -47,7 +47,7 @@ struct rt_op {
 	__u32 iovs;
 	__u32 fill; /* bytes in `data` */
 	__u32 flags;
-	__u32 turn;
+	__u32 refused; /* not 0: a record was, and no more are made */
 };
 
 struct rt_scratch {
@@ -55,6 +55,7 @@ struct rt_scratch {
 	__u8 data[2 * RT_MAX_CHUNK]; /* twice, so that a masked position plus a bounded length stays inside */
 	struct rt_op op;
 	__u32 busy;
+	__u32 shard;
 };
 _Static_assert(__builtin_offsetof(struct rt_scratch, data) == sizeof(struct rt_event), "header and payload adjoin");
 
@@ -81,26 +82,32 @@ __inline __u64 *rt_dirty_word(__u32 index)
 __inline void rt_take_over(struct rt_slot *slot, __u64 *dirty, __u32 index, __u32 set)
 {
 	if (slot->conn_id && (*dirty & 1ull << (index & 63))) {
-		__u64 known = slot->head & 1 ? slot->head >> 1 : ~0ull;
-
 		rt_count(set, RT_C_SLOT_LOST);
-		rt_add(set, RT_C_SLOT_LOST_TURNS, (__u32)(slot->turn - (__u32)known));
+		/* A connection that is open says so itself with its next record. */
+		if (slot->closed)
+			rt_add(set, RT_C_SLOT_LOST_TURNS, (__u32)(slot->unseen - slot->told));
 	}
 	/* The exchange is a full barrier: whoever reads 0 afterwards knows that the rest is being written. */
 	__sync_lock_test_and_set(&slot->conn_id, 0);
 	slot->closed = 0;
 }
 
-/* Where the connection stands, for user space to find without a record. */
-__alone int rt_note(struct rt_conn *c, __u32 reason, __u32 set)
+__inline __u32 rt_shard_of(struct rt_conn *c)
+{
+	c->said |= RT_PLACED;
+	return rt_shards < 2 ? 0 : c->place % rt_shards;
+}
+
+/* Where the connection stands, for user space to find without a record. `turn` (number << 1 | direction) is that of the
+ * operation that says so. */
+__alone int rt_note(struct rt_conn *c, __u64 turn, __u32 reason, __u32 set)
 {
 	struct rt_slot *slot;
-	__u64 *dirty, turn;
+	__u64 *dirty;
 	__u32 index;
 
 	if (!c)
 		return 0;
-	turn = c->turn;
 	index = (__u32)c->id & rt_slot_mask;
 	slot = bpf_map_lookup_elem(&rt_slots, &index);
 	dirty = rt_dirty_word(index);
@@ -108,17 +115,17 @@ __alone int rt_note(struct rt_conn *c, __u32 reason, __u32 set)
 		return 0;
 	if (slot->conn_id != c->id)
 		rt_take_over(slot, dirty, index, set);
-	slot->offset[0] = c->offset[0];
-	slot->offset[1] = c->offset[1];
+	slot->offset[0] = c->told[0];
+	slot->offset[1] = c->told[1];
 	slot->ts_ns[0] = c->ts_ns[0];
 	slot->ts_ns[1] = c->ts_ns[1];
-	slot->seq = c->seq;
-	slot->turn = turn == RT_NO_TURN ? 0 : turn >> 1;
-	slot->dir = turn & 1;
+	slot->turn = turn == RT_NO_TURN ? 0 : turn;
+	slot->unseen = c->unseen;
+	slot->told = c->unseen_told;
 	slot->role = c->role;
 	slot->transport = c->transport;
-	slot->refused = c->refused;
-	slot->head = c->head;
+	slot->shard = rt_shard_of(c);
+	slot->first = !(c->said & RT_HEARD);
 	if (reason)
 		slot->closed = reason;
 	__sync_lock_test_and_set(&slot->conn_id, c->id);
@@ -143,10 +150,13 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 	if (verdict) {
 		__u64 word = *(volatile __u64 *)verdict;
 
-		if (word && word >> RT_VERDICT_CONN_SHIFT == (c->id & (~0ull >> RT_VERDICT_CONN_SHIFT))) {
-			p->mode = word >> RT_VERDICT_MODE_SHIFT & 0xf;
-			class = (dir == RT_DIR_INGRESS ? word >> RT_VERDICT_IN_SHIFT : word) & RT_VERDICT_CLASS_MASK;
-		}
+		/* Kept: a newer connection may overwrite the word, but not what it asked for. */
+		if (word && word >> RT_VERDICT_CONN_SHIFT == (c->id & (~0ull >> RT_VERDICT_CONN_SHIFT)))
+			c->verdict = (word & 0xffff) | RT_VERDICT_KNOWN;
+	}
+	if (c->verdict) {
+		p->mode = c->verdict >> RT_VERDICT_MODE_SHIFT & 0xf;
+		class = (dir == RT_DIR_INGRESS ? c->verdict >> RT_VERDICT_IN_SHIFT : c->verdict) & RT_VERDICT_CLASS_MASK;
 	}
 	if (class > 16)
 		class = 16;
@@ -157,7 +167,7 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 
 /* ---- records ---- */
 
-/* All of a header but flags, lengths and sequence number. */
+/* All of a header but lengths and what its kind adds. */
 __inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 dir, __u64 offset, __u64 now)
 {
 	ev->version = RT_ABI_VERSION;
@@ -166,15 +176,16 @@ __inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 
 	ev->role = c->role;
 	ev->transport = c->transport;
 	ev->family = c->family;
-	ev->flags = c->late ? RT_F_LATE : 0;
+	ev->flags = (c->late ? RT_F_LATE : 0) | (c->said & RT_HEARD ? 0 : RT_F_FIRST);
 	ev->reason = 0;
 	ev->cap_len = 0;
 	ev->len = 0;
 	ev->conn_id = c->id;
 	ev->ts_ns = now;
 	ev->offset = offset;
-	ev->other_offset = c->offset[!dir];
+	ev->other_offset = c->told[!dir];
 	ev->other_ts_ns = c->ts_ns[!dir];
+	ev->unseen = c->unseen;
 	__builtin_memcpy(&ev->pid, &c->who, sizeof(c->who));
 }
 
@@ -187,19 +198,19 @@ __alone int rt_put_scratch(__u32 cap)
 
 	if (!s || cap > RT_MAX_CHUNK)
 		return -1;
-	return rt_put(s->ev.conn_id, &s->ev, sizeof(s->ev) + cap);
+	return rt_put(s->shard, &s->ev, sizeof(s->ev) + cap);
 }
 
-__alone int rt_put_header(struct rt_event *ev)
+__alone int rt_put_header(struct rt_event *ev, __u32 shard)
 {
-	return ev ? rt_put(ev->conn_id, ev, sizeof(*ev)) : -1;
+	return ev ? rt_put(shard, ev, sizeof(*ev)) : -1;
 }
 
-/* Every attempt is numbered and counted before the ring is asked, and settled after. Not 0 from `rt_settle`: refused; the
- * caller notes the slot. */
-__inline void rt_number(struct rt_conn *c, struct rt_event *ev, __u32 set)
+/* Every attempt is counted before the ring is asked, and settled after. Not 0 from `rt_settle`: refused; the caller notes
+ * the slot. */
+__inline void rt_attempt(struct rt_conn *c, __u32 set)
 {
-	ev->seq = __sync_fetch_and_add(&c->seq, 1);
+	c->said |= RT_SAID;
 	rt_count(set, RT_C_ATTEMPTED);
 }
 
@@ -207,11 +218,13 @@ __inline int rt_settle(struct rt_conn *c, struct rt_event *ev, int refused, __u3
 {
 	if (refused) {
 		rt_count(set, RT_C_REFUSED_FULL);
-		if (ev->flags & RT_F_TURN_START)
+		if (ev->flags & RT_F_TURN_START) {
 			rt_count(set, RT_C_REFUSED_TURNS);
-		__sync_fetch_and_add(&c->refused, 1);
-	} else if (ev->flags & RT_F_TURN_START) {
-		c->head = (__u64)ev->turn << 1 | 1;
+			__sync_fetch_and_add(&c->unseen, 1);
+		}
+	} else {
+		c->said |= RT_HEARD;
+		c->unseen_told = ev->unseen;
 	}
 	return refused;
 }
@@ -223,12 +236,16 @@ __apart int rt_mark(struct rt_conn *c, __u32 kind, __u32 dir, __u32 reason, __u3
 	struct rt_event ev = {};
 
 	dir &= 1;
-	rt_head(&ev, c, kind, dir, c->offset[dir], bpf_ktime_get_ns());
+	rt_head(&ev, c, kind, dir, c->told[dir], bpf_ktime_get_ns());
+	if (kind == RT_KIND_CLOSE) { /* whatever is on its way comes too late */
+		ev.offset = c->offset[dir];
+		ev.other_offset = c->offset[!dir];
+	}
 	ev.turn = turn == RT_NO_TURN ? 0 : turn >> 1;
 	ev.reason = reason;
-	rt_number(c, &ev, set);
-	if (rt_settle(c, &ev, rt_put_header(&ev), set))
-		rt_note(c, reason, set);
+	rt_attempt(c, set);
+	if (rt_settle(c, &ev, rt_put_header(&ev, rt_shard_of(c)), set))
+		rt_note(c, turn, reason, set);
 	return 0;
 }
 
@@ -239,7 +256,7 @@ __inline void rt_end(struct rt_conn *c, __u32 dir, __u32 set)
 
 	struct rt_policy policy;
 
-	if (c->selected != RT_SELECTED || !c->seq || (c->ended & bit))
+	if (c->selected != RT_SELECTED || !(c->said & RT_SAID) || (c->ended & bit))
 		return;
 	c->ended |= bit;
 	rt_policy_of(&policy, c, dir);
@@ -336,8 +353,9 @@ __apart int rt_read_name(struct rt_conn *c, __u64 at)
 
 /* ---- turns and budgets ---- */
 
-/* Moves the connection to the turn that this operation belongs to. True when it begins one. A datagram is a turn. */
-__inline int rt_enter_turn(struct rt_conn *c, __u32 dir, int datagram, __u32 *turn)
+/* Moves the connection to the turn that this operation belongs to: number << 1 | direction. True when it begins one. A
+ * datagram is a turn. */
+__inline int rt_enter_turn(struct rt_conn *c, __u32 dir, int datagram, __u64 *turn)
 {
 	__u64 was, next;
 
@@ -350,12 +368,11 @@ __inline int rt_enter_turn(struct rt_conn *c, __u32 dir, int datagram, __u32 *tu
 		else
 			break;
 		if (__sync_val_compare_and_swap(&c->turn, was, next) == was) {
-			c->spent = 0;
-			*turn = next >> 1;
+			*turn = next;
 			return 1;
 		}
 	}
-	*turn = was >> 1;
+	*turn = was;
 	return 0;
 }
 
@@ -369,15 +386,16 @@ __inline int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	__u32 last = !op->want;
 	__u32 len = last ? op->rest : cap;
 
-	s->ev.flags = op->flags | (last ? 0 : RT_F_MORE) | (last && len > cap ? RT_F_CUT : 0);
+	s->ev.flags = (s->ev.flags & RT_F_FIRST) | op->flags | (last ? 0 : RT_F_MORE) | (last && len > cap ? RT_F_CUT : 0);
 	s->ev.len = len;
 	s->ev.cap_len = cap;
-	rt_number(c, &s->ev, RT_SET_OPERATION);
+	rt_attempt(c, RT_SET_OPERATION);
 	if (rt_settle(c, &s->ev, rt_put_scratch(cap), RT_SET_OPERATION)) {
-		rt_note(c, 0, RT_SET_OPERATION);
+		op->refused = 1;
 		return 1;
 	}
 	op->flags &= ~RT_F_TURN_START;
+	s->ev.flags &= ~RT_F_FIRST;
 	op->rest -= len;
 	op->fill = 0;
 	s->ev.offset += len;
@@ -440,53 +458,6 @@ __inline void rt_copy(struct rt_conn *c, struct rt_scratch *s)
 
 /* ---- one operation ---- */
 
-/* `moved` bytes went through a selected connection. `regs` NULL: there is no user buffer. */
-__inline void rt_moved(struct rt_conn *c, struct rt_scratch *s, struct pt_regs *regs, __u32 dir, __u32 moved,
-		       __u32 message)
-{
-	int datagram = c->transport == RT_UDP || c->transport == RT_UNIX_DGRAM;
-	struct rt_op *op = &s->op;
-	__u64 now = bpf_ktime_get_ns(), offset, want;
-	struct rt_policy policy;
-	__u32 begins, spent;
-
-	rt_count(RT_SET_OPERATION, RT_C_OPERATIONS);
-	rt_note_owner(c);
-	rt_policy_of(&policy, c, dir);
-	begins = rt_enter_turn(c, dir, datagram, &op->turn);
-	offset = __sync_fetch_and_add(&c->offset[dir], moved);
-	c->ts_ns[dir] = now;
-	spent = c->spent;
-	c->spent = spent + moved < spent ? ~0u : spent + moved;
-	if (policy.mode == RT_MODE_MUTE) {
-		rt_count(RT_SET_OPERATION, RT_C_MUTED);
-		return;
-	}
-	if (begins)
-		rt_count(RT_SET_OPERATION, RT_C_TURNS);
-	if (policy.mode == RT_MODE_FULL)
-		spent = 0;
-	if (spent >= policy.budget) {
-		rt_note(c, 0, RT_SET_OPERATION);
-		return;
-	}
-	want = min_of(moved, policy.budget - spent);
-	op->flags = (begins ? RT_F_TURN_START : 0) | (c->late ? RT_F_LATE : 0);
-	op->base = op->left = op->iov = op->name = 0;
-	op->iovs = op->fill = 0;
-	op->rest = moved;
-	if (!regs || !rt_locate(op, regs, dir, message)) {
-		op->flags |= RT_F_NO_BUFFER;
-		want = 0;
-	}
-	op->want = op->flags & RT_F_FAULT ? 0 : want;
-	if (c->transport == RT_UDP && op->name)
-		rt_read_name(c, op->name);
-	rt_head(&s->ev, c, RT_KIND_DATA, dir, offset, now);
-	s->ev.turn = op->turn;
-	rt_copy(c, s);
-}
-
 __inline struct rt_scratch *rt_enter(void)
 {
 	__u32 zero = 0;
@@ -503,6 +474,118 @@ __inline struct rt_scratch *rt_enter(void)
 __inline void rt_leave(struct rt_scratch *s)
 {
 	s->busy = 0;
+}
+
+/* An operation whose place on the connection is claimed. */
+struct rt_claim {
+	__u64 offset;
+	__u64 turn; /* number << 1 | direction */
+	__u64 now;
+	__u32 dir;
+	__u32 moved;
+	__u32 want; /* bytes to capture */
+	__u32 begins; /* its turn */
+	__u64 header; /* user_msghdr that names the buffers; 0: the registers do */
+};
+
+/* Puts the operation into the ring, in as many records as it takes. Not 0: one was refused. */
+__inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_claim *claim, struct pt_regs *regs,
+		       __u32 message)
+{
+	struct rt_op *op = &s->op;
+
+	op->flags = (claim->begins ? RT_F_TURN_START : 0) | (c->late ? RT_F_LATE : 0);
+	op->base = op->left = op->iov = op->name = 0;
+	op->iovs = op->fill = op->refused = 0;
+	op->rest = claim->moved;
+	op->want = claim->want;
+	if (claim->header) {
+		rt_from_msghdr(op, claim->header);
+	} else if (!regs || !rt_locate(op, regs, claim->dir, message)) {
+		op->flags |= RT_F_NO_BUFFER;
+		op->want = 0;
+	}
+	if (op->flags & RT_F_FAULT)
+		op->want = 0;
+	if (c->transport == RT_UDP && op->name)
+		rt_read_name(c, op->name);
+	rt_head(&s->ev, c, RT_KIND_DATA, claim->dir & 1, claim->offset, claim->now);
+	s->ev.turn = claim->turn >> 1;
+	s->shard = rt_shard_of(c);
+	rt_copy(c, s);
+	return op->refused;
+}
+
+enum rt_outcome { RT_RECORDED = 0, RT_REFUSED = 1, RT_UNTRIED = 2, RT_MUTED = 3 };
+
+/* Takes the operation's place on the connection, and says what is to become of it. */
+__alone int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
+{
+	struct rt_policy policy;
+	__u32 dir, spent, moved;
+	int datagram;
+
+	if (!c || !claim)
+		return RT_MUTED;
+	dir = claim->dir & 1;
+	moved = claim->moved;
+	datagram = c->transport == RT_UDP || c->transport == RT_UNIX_DGRAM;
+	rt_count(RT_SET_OPERATION, RT_C_OPERATIONS);
+	rt_note_owner(c);
+	rt_policy_of(&policy, c, dir);
+	claim->begins = rt_enter_turn(c, dir, datagram, &claim->turn);
+	claim->offset = __sync_fetch_and_add(&c->offset[dir], moved);
+	spent = claim->begins ? 0 : c->spent[dir];
+	c->spent[dir] = spent + moved < spent ? ~0u : spent + moved;
+	if (policy.mode == RT_MODE_MUTE) {
+		rt_count(RT_SET_OPERATION, RT_C_MUTED);
+		return RT_MUTED;
+	}
+	if (claim->begins)
+		rt_count(RT_SET_OPERATION, RT_C_TURNS);
+	if (policy.mode == RT_MODE_FULL)
+		spent = 0;
+	if (spent >= policy.budget)
+		return RT_UNTRIED;
+	claim->want = min_of(moved, policy.budget - spent);
+	return RT_RECORDED;
+}
+
+/* Nothing more comes of the operation: from here on others may say that its bytes have moved. */
+__alone int rt_tell(struct rt_conn *c, struct rt_claim *claim, __u32 outcome)
+{
+	__u32 dir;
+
+	if (!c || !claim)
+		return 0;
+	dir = claim->dir & 1;
+	if (outcome == RT_UNTRIED && claim->begins)
+		__sync_fetch_and_add(&c->unseen, 1);
+	c->ts_ns[dir] = claim->now;
+	*(volatile __u64 *)&c->told[dir] = claim->offset + claim->moved;
+	if (outcome == RT_REFUSED || outcome == RT_UNTRIED)
+		rt_note(c, claim->turn, 0, RT_SET_OPERATION);
+	return 0;
+}
+
+/* `moved` bytes went through a selected connection. The buffers are named by `header`, or, where that is 0, by `regs`;
+ * both none: there is no user buffer. */
+__inline void rt_moved(struct rt_conn *c, struct pt_regs *regs, __u64 header, __u32 dir, __u32 moved, __u32 message)
+{
+	struct rt_claim claim = { .now = bpf_ktime_get_ns(), .dir = dir, .moved = moved, .header = header };
+	int outcome = rt_take_place(c, &claim);
+	struct rt_scratch *s;
+
+	if (outcome == RT_RECORDED) {
+		s = rt_enter();
+		if (s) {
+			outcome = rt_record(c, s, &claim, regs, message) ? RT_REFUSED : RT_RECORDED;
+			rt_leave(s);
+		} else {
+			outcome = RT_UNTRIED;
+		}
+	}
+	rt_tell(c, &claim, outcome);
 }
 
 /* The user's registers, if the buffers they name are this operation's to read. */

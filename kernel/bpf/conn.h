@@ -3,8 +3,10 @@
  * What is remembered of a connection: who it is (filled once), where its two streams stand, which turn it is in.
  * The value of SK_STORAGE in the socket rung, of a hash by socket address in the syscall rung.
  *
- * Two threads may send and receive on one socket at the same time. Offsets, the turn and the sequence number are
- * therefore moved by atomics; what is left plain (spent budget, times) may be off by one operation then, never torn.
+ * Two threads may send and receive on one socket at the same time. `offset` and `turn` are claimed by atomics when an
+ * operation begins; `told` and `ts_ns` move when it is settled: its records are in the ring, refused, or not wanted. Only
+ * settled values are shown to user space, so that nothing is told to have moved whose record is still being made. What
+ * is kept by direction is written by one operation at a time: threads that share a direction take turns.
  */
 #ifndef REDTAP_CONN_H
 #define REDTAP_CONN_H
@@ -25,6 +27,9 @@
 #define PF_KTHREAD 0x00200000
 
 enum { RT_UNDECIDED = 0, RT_SELECTED = 1, RT_EXCLUDED = 2 };
+/* rt_conn.said: a record was attempted; one entered a ring; the shard was used */
+enum { RT_SAID = 1, RT_HEARD = 2, RT_PLACED = 4 };
+#define RT_VERDICT_KNOWN 0x10000
 enum { RT_ENDED_IN = 1, RT_ENDED_OUT = 2, RT_ENDED = 4 };
 #define RT_NO_TURN (~0ull)
 
@@ -54,23 +59,26 @@ _Static_assert(__builtin_offsetof(struct rt_identity, comm) == 120 - 64, "tail")
 
 struct rt_conn {
 	__u64 id; /* 0 until selected */
-	__u64 offset[2];
-	__u64 ts_ns[2];
+	__u64 offset[2]; /* claimed */
+	__u64 told[2];   /* settled */
+	__u64 ts_ns[2];  /* end of the last settled operation */
 	__u64 turn; /* number << 1 | direction; RT_NO_TURN before the first */
-	__u64 head; /* as in struct rt_slot */
 	__u64 owner; /* pid_tgid, in the first namespace, that `who` was filled from */
 	__u64 vector; /* mmsghdr array of the last sendmmsg or recvmmsg, 0: none */
 	__u32 vector_tid;
 	__u32 vector_next;
-	__u32 spent; /* bytes moved in this turn, saturating */
-	__u32 seq;
-	__u32 refused;
+	__u32 spent[2]; /* bytes moved in the direction's last turn, saturating */
+	__u32 unseen; /* as in struct rt_event */
+	__u32 unseen_told; /* `unseen` when a record last entered the ring */
+	__u32 verdict; /* low half of the last verdict seen, with RT_VERDICT_KNOWN; 0: none */
+	__u32 place; /* hash of both ends, the same at either; its remainder is the shard */
 	__u8 transport; /* 0: not begun */
 	__u8 role;
 	__u8 family;
 	__u8 selected;
 	__u8 late;
 	__u8 ended;
+	__u8 said;
 	struct rt_identity who;
 };
 
@@ -192,7 +200,34 @@ __apart void rt_fill_unix(struct rt_conn *c, struct sock *sk)
 		c->role = c->who.laddr64[1] ? RT_ROLE_SERVER : RT_ROLE_CLIENT;
 }
 
-/* Addresses and inode, as far as they are known by now. Called when something may have been learned. */
+__inline __u64 rt_mix(__u64 a, __u64 b, __u64 port)
+{
+	__u64 x = (a ^ port * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull + b * 0x94d049bb133111ebull;
+
+	return (x ^ x >> 31) * 0xbf58476d1ce4e5b9ull;
+}
+
+/* Both ends of a local connection find the same place: a sum does not ask which end is ours. A unix socket's ends are
+ * known by their addresses in the kernel, because the accepted one has no inode yet when the other begins to speak. */
+__apart __u32 rt_place_of(struct rt_conn *c, struct sock *sk)
+{
+	__u64 sum;
+
+	if (c->family == AF_UNIX) {
+		struct socket *socket = KREAD(sk->sk_socket);
+		/* Its own address as a number: the verifier does not let the pointer itself be reckoned with. */
+		__u64 own = socket ? (__u64)KREAD(socket->sk) : 0;
+
+		sum = rt_mix(own, 0, 0) + rt_mix((__u64)KREAD(((struct unix_sock *)sk)->peer), 0, 0);
+	} else {
+		sum = rt_mix(c->who.laddr64[0], c->who.laddr64[1], c->who.lport) +
+		      rt_mix(c->who.raddr64[0], c->who.raddr64[1], c->who.rport);
+	}
+	return sum >> 32;
+}
+
+/* Addresses and inode, as far as they are known by now. Called when something may have been learned. The shard is the
+ * connection's from the first thing said of it on. */
 __inline void rt_fill_ends(struct rt_conn *c, struct sock *sk)
 {
 	if (!c->who.sock_ino)
@@ -201,6 +236,8 @@ __inline void rt_fill_ends(struct rt_conn *c, struct sock *sk)
 		rt_fill_unix(c, sk);
 	else
 		rt_fill_inet(c, sk);
+	if (!(c->said & RT_PLACED))
+		c->place = rt_place_of(c, sk);
 }
 
 __inline void rt_begin(struct rt_conn *c, struct sock *sk, __u32 transport)

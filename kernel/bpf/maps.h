@@ -66,8 +66,10 @@ volatile const __u32 rt_slot_mask = 65535;
 volatile const __u32 rt_class_in = 12;
 volatile const __u32 rt_class_out = 12;
 volatile const __u64 rt_wake_bytes = 1 << 20;
+volatile const __u32 rt_capacity = 32768; /* connections of the syscall rung */
 
 __u64 rt_connections = 0; /* ids given so far */
+__u64 rt_entries = 0;     /* connections in the syscall rung's table */
 
 __inline void rt_add(__u32 set, __u32 counter, __u64 n)
 {
@@ -92,9 +94,9 @@ __inline long rt_ring_put(void *ring, void *record, __u64 size)
 }
 
 /* Copies a record into the ring of its connection. Both directions of a connection share a ring, and so an order. */
-__inline long rt_put(__u64 conn_id, void *record, __u64 size)
+__inline long rt_put(__u32 shard, void *record, __u64 size)
 {
-	switch (rt_shards < 2 ? 0 : (__u32)conn_id % rt_shards) {
+	switch (shard) {
 	case 0:
 		return rt_ring_put(&ring0, record, size);
 	case 1:

@@ -5,10 +5,8 @@
  * nothing is attached, nothing is observed. The arguments say what to put into the ring; the answer of the kernel
  * helper is the program's return value.
  *
- * No CO-RE and no registers, so one little-endian object serves every architecture. Built in this directory, with the
- * flags of `cargo xtask bpf`:
- *   clang-19 -target bpf -mcpu=v3 -O2 -g -fdebug-compilation-dir=. -c ringtest.bpf.c -o ../tests/ring_live/ringtest.o
- *   llvm-strip-19 -g ../tests/ring_live/ringtest.o
+ * No CO-RE and no registers, so one little-endian object serves every architecture. Built by
+ * `cargo xtask bpf`.
  */
 
 typedef unsigned char __u8;
@@ -159,8 +157,8 @@ static long update_slot(__u64 round, void *context)
 	slot->conn_id = u->conn_id;
 	slot->offset[RT_DIR_EGRESS] = value;
 	slot->ts_ns[RT_DIR_EGRESS] = value;
-	slot->turn = value;
-	slot->dir = RT_DIR_EGRESS;
+	slot->turn = value << 1 | RT_DIR_EGRESS;
+	slot->shard = u->conn_id % 3;
 	__sync_fetch_and_or(u->dirty, 1ull << (u->conn_id % 64));
 	return 0;
 }

@@ -99,7 +99,6 @@ __inline int rt_operation(struct sock *sk, __u32 dir, int ret, int flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 transport = rt_transport_of(sk), message = 0;
-	struct rt_scratch *s;
 	struct pt_regs *regs;
 	struct rt_conn *c;
 
@@ -130,11 +129,7 @@ __inline int rt_operation(struct sock *sk, __u32 dir, int ret, int flags)
 		c->vector = 0;
 	if (dir == RT_DIR_INGRESS && transport == RT_TCP && (flags & MSG_TRUNC))
 		regs = NULL; /* tcp(7): discarded, not copied */
-	s = rt_enter();
-	if (!s)
-		return 0;
-	rt_moved(c, s, regs, dir, ret, message);
-	rt_leave(s);
+	rt_moved(c, regs, 0, dir, ret, message);
 	return 0;
 }
 

@@ -3,6 +3,10 @@
  * Rung `syscall`: exits of the socket system calls. Nothing is stashed at entry: at exit the arguments are still in the
  * task's saved registers. Connections live in a hash by socket address; a socket's inode number tells a new socket at
  * an old address. Kernel 5.12 or later with BTF.
+ *
+ * The table forgets the connection used longest ago when it is full: the end of some sockets is not seen (a process that
+ * exits closes its UDP and unix sockets without a call), and these must not fill it for good. RT_C_EVICTED counts what
+ * a full table gave up.
  */
 #include "capture.h"
 
@@ -36,8 +40,10 @@ struct enter_args {
 #define MSG_ERRQUEUE 0x2000
 #define RCV_SHUTDOWN 1
 #define EINPROGRESS 115
-/* Messages of one sendmmsg or recvmmsg that are told apart. The rest moves the offsets in one record without bytes. */
+/* Messages of one sendmmsg or recvmmsg that are told apart; of the rest only sums are known. */
 #define RT_MAX_MESSAGES 16
+/* Most messages that the calls take (UIO_MAXIOV, include/uapi/linux/uio.h). */
+#define RT_MAX_VECTOR 1024
 
 /* ---- from descriptor to socket ---- */
 
@@ -87,9 +93,23 @@ __inline struct rt_conn *rt_made(struct sock *sk, __u32 set)
 		return c;
 	bpf_map_update_elem(&rt_conns, &key, blank, 0);
 	c = bpf_map_lookup_elem(&rt_conns, &key);
-	if (!c)
+	if (!c) {
 		rt_count(set, RT_C_NO_STORAGE);
+	} else if (__sync_fetch_and_add(&rt_entries, 1) >= rt_capacity) {
+		/* One came in, so one went. */
+		__sync_fetch_and_add(&rt_entries, -1);
+		rt_count(set, RT_C_EVICTED);
+	}
 	return c;
+}
+
+/* Takes a socket out of the table. */
+__inline void rt_gone(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	if (!bpf_map_delete_elem(&rt_conns, &key))
+		__sync_fetch_and_add(&rt_entries, -1);
 }
 
 /* Selected, or becomes so now. */
@@ -153,7 +173,6 @@ __apart int rt_call(struct pt_regs *regs, __u32 fd, __u32 how, __s64 ret, __u32 
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 dir = how & 1, buffer = !(how & NO_BUFFER);
-	struct rt_scratch *s;
 	struct rt_conn *c;
 	struct sock *sk;
 	__u32 transport;
@@ -173,30 +192,77 @@ __apart int rt_call(struct pt_regs *regs, __u32 fd, __u32 how, __s64 ret, __u32 
 		return 0;
 	if (dir == RT_DIR_INGRESS && transport == RT_TCP && (flags & MSG_TRUNC))
 		buffer = 0;
-	s = rt_enter();
-	if (!s)
-		return 0;
-	rt_moved(c, s, buffer ? regs : NULL, dir, (__u32)ret, 0);
-	rt_leave(s);
+	rt_moved(c, buffer ? regs : NULL, 0, dir, (__u32)ret, 0);
 	return 0;
 }
 
-/* One message of a vector. Not 0: no more. */
-__apart int rt_vector_message(struct rt_conn *c, struct pt_regs *regs, __u32 dir, __u32 index)
+__inline long rt_message_len(__u64 vector, __u32 index, __u32 *len)
 {
-	struct rt_scratch *s;
-	__u32 len = 0;
-	__u64 at = REG_1(regs) + (__u64)index * sizeof(struct user_mmsghdr);
+	__u64 at = vector + (__u64)index * sizeof(struct user_mmsghdr);
 
-	if (bpf_probe_read_user(&len, sizeof(len), (void *)(at + __builtin_offsetof(struct user_mmsghdr, len))))
+	return bpf_probe_read_user(len, sizeof(*len), (void *)(at + __builtin_offsetof(struct user_mmsghdr, len)));
+}
+
+/* One message of a vector. Not 0: no more. */
+__alone int rt_vector_message(struct rt_conn *c, __u64 vector, __u32 dir, __u32 index)
+{
+	__u32 len = 0;
+
+	if (!c || rt_message_len(vector, index, &len))
 		return 1;
-	if (!len)
+	if (len)
+		rt_moved(c, NULL, vector + (__u64)index * sizeof(struct user_mmsghdr), dir & 1, len, 0);
+	return 0;
+}
+
+/* Bytes of the messages from RT_MAX_MESSAGES up to `messages`, in the low half, and how many had any, in the high one. */
+__alone __u64 rt_vector_rest(__u64 vector, __u32 messages)
+{
+	__u64 bytes = 0, count = 0;
+
+	for (__u32 i = RT_MAX_MESSAGES; i < RT_MAX_VECTOR; i++) {
+		__u32 len = 0;
+
+		if (i >= messages || rt_message_len(vector, i, &len))
+			break;
+		bytes += len;
+		count += len != 0;
+	}
+	return count << 32 | (bytes > ~0u ? ~0u : bytes);
+}
+
+/* Messages that are not told apart. On a stream they are one operation without a buffer; datagrams are turns each, of
+ * which no record tells. */
+__alone int rt_vector_skipped(struct rt_conn *c, __u32 dir, __u32 bytes, __u32 count)
+{
+	struct rt_claim claim = { .dir = dir & 1, .moved = bytes, .now = bpf_ktime_get_ns() };
+	struct rt_policy policy;
+	__u64 was;
+
+	if (!c || !count)
 		return 0;
-	s = rt_enter();
-	if (!s)
-		return 1;
-	rt_moved(c, s, regs, dir, len, index);
-	rt_leave(s);
+	dir &= 1;
+	if (c->transport != RT_UDP && c->transport != RT_UNIX_DGRAM) {
+		rt_moved(c, NULL, 0, dir, bytes, 0);
+		return 0;
+	}
+	rt_add(RT_SET_OPERATION, RT_C_OPERATIONS, count);
+	rt_policy_of(&policy, c, dir);
+	for (int i = 0; i < 4; i++) {
+		was = *(volatile __u64 *)&c->turn;
+		claim.turn = ((was == RT_NO_TURN ? 0 : (was >> 1) + 1) + count - 1) << 1 | dir;
+		if (__sync_val_compare_and_swap(&c->turn, was, claim.turn) == was)
+			break;
+	}
+	claim.offset = __sync_fetch_and_add(&c->offset[dir], bytes);
+	if (policy.mode == RT_MODE_MUTE) {
+		rt_add(RT_SET_OPERATION, RT_C_MUTED, count);
+		rt_tell(c, &claim, RT_MUTED);
+		return 0;
+	}
+	rt_add(RT_SET_OPERATION, RT_C_TURNS, count);
+	__sync_fetch_and_add(&c->unseen, count);
+	rt_tell(c, &claim, RT_UNTRIED);
 	return 0;
 }
 
@@ -216,8 +282,13 @@ __apart int rt_vector(struct pt_regs *regs, __u32 dir, __s64 messages)
 	if (!c || !rt_watched(c, sk, transport))
 		return 0;
 	for (__u32 i = 0; i < RT_MAX_MESSAGES; i++) {
-		if (i >= messages || rt_vector_message(c, regs, dir, i))
-			break;
+		if (i >= messages || rt_vector_message(c, REG_1(regs), dir, i))
+			return 0;
+	}
+	if (messages > RT_MAX_MESSAGES) {
+		__u64 rest = rt_vector_rest(REG_1(regs), (__u32)messages);
+
+		rt_vector_skipped(c, dir, (__u32)rest, rest >> 32);
 	}
 	return 0;
 }
@@ -343,7 +414,6 @@ int rt_close_fd(struct enter_args *ctx)
 	struct file *file = rt_file_of(task, (__u32)ctx->arg[0]);
 	struct sock *sk = rt_sock_of(file);
 	__u32 transport = sk ? rt_transport_of(sk) : 0;
-	__u64 key = (__u64)sk;
 	struct rt_conn *c;
 
 	if (!transport || transport == RT_TCP || rt_other_references(file) > 0)
@@ -355,7 +425,7 @@ int rt_close_fd(struct enter_args *ctx)
 		rt_end(c, RT_DIR_EGRESS, RT_SET_OPERATION);
 		rt_close(c, RT_REASON_FIN, RT_SET_OPERATION);
 	}
-	bpf_map_delete_elem(&rt_conns, &key);
+	rt_gone(sk);
 	return 0;
 }
 
@@ -377,7 +447,6 @@ int rt_sock_state(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int before = (int)ctx[1], after = (int)ctx[2];
-	__u64 key = (__u64)sk;
 	struct rt_conn *c;
 
 	if (rt_transport_of(sk) != RT_TCP)
@@ -398,7 +467,7 @@ int rt_sock_state(__u64 *ctx)
 		return 0;
 	rt_state_moved(c, sk, before, after);
 	if (after == TCP_CLOSE)
-		bpf_map_delete_elem(&rt_conns, &key);
+		rt_gone(sk);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 //! The names follow `enum rt_counter` in `bpf/abi.h`. Absent: reading of maps (see [`crate::probe`]).
 
 /// Counters of one set, `RT_C_COUNT` in `bpf/abi.h`.
-pub(crate) const COUNTERS: usize = 12;
+pub(crate) const COUNTERS: usize = 13;
 /// Sets of counters: operations, state changes (`bpf/maps.h`).
 pub(crate) const SETS: usize = 2;
 
@@ -26,7 +26,7 @@ pub struct Losses {
     pub no_storage: u64,
     /// Dirty slots taken over by a newer connection before they were read.
     pub slot_lost: u64,
-    /// Turns whose fate is unknown because of that.
+    /// Turns that nothing will tell of because of that: their connection was closed.
     pub slot_lost_turns: u64,
     /// Operations of sockets that the filters exclude.
     pub not_selected: u64,
@@ -36,6 +36,8 @@ pub struct Losses {
     pub fault: u64,
     /// Operations of selected connections that moved data.
     pub operations: u64,
+    /// Connections that others pushed out of a full table (syscall rung); what they move later is a new connection's.
+    pub evicted: u64,
     /// Program runs that the kernel skipped because the program was already running on that processor.
     pub missed: u64,
 }
@@ -56,6 +58,7 @@ impl Losses {
             muted,
             fault,
             operations,
+            evicted,
         ] = words;
         Self {
             attempted,
@@ -70,6 +73,7 @@ impl Losses {
             muted,
             fault,
             operations,
+            evicted,
             missed,
         }
     }

@@ -217,6 +217,7 @@ fn load(rung: Rung, options: &ProbeOptions, sizes: &Sizes, btf: &Btf) -> Result<
         .override_global("rt_class_in", &class_in, true)
         .override_global("rt_class_out", &class_out, true)
         .override_global("rt_wake_bytes", &wake, true)
+        .override_global("rt_capacity", &sizes.connections, true)
         .override_global("rt_agent_pid", &agent_pid, true)
         .override_global("rt_agent_pidns", &agent_pidns, true)
         .map_max_entries("rt_slots", sizes.slots)

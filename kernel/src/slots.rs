@@ -10,10 +10,11 @@
 //! Absent: system calls after mapping, allocation other than growing the caller's vector to `max`, waiting, time.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use redtap_stages::abi::{EventHeader, MAX_SHARDS, Slot, VERSION, Verdict, kind};
+use redtap_stages::abi::{EventHeader, MAX_SHARDS, Slot, VERSION, Verdict, flag, kind};
 use zerocopy::FromZeros;
 
 use crate::ring::region::{Access, Region};
@@ -23,6 +24,9 @@ pub const MAX_SLOTS: usize = 1 << 20;
 
 const WORD: usize = size_of::<u64>();
 const SLOT_WORDS: usize = size_of::<Slot>() / WORD;
+/// Place of the shard in the slot's last word.
+const SHARD_BYTE: usize = offset_of!(Slot, shard) - offset_of!(Slot, closed);
+const _: () = assert!(offset_of!(Slot, closed) % WORD == 0);
 
 /// Why the shared tables cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +48,8 @@ pub enum SlotsError {
     },
 }
 
-/// One shard among all: the connections whose id leaves `index` when divided by `count`, as the programs choose the ring.
+/// One shard among all: the connections whose records go to ring `index`. The programs choose it by a hash of both ends
+/// that is the same at either, so that both ends of a local connection are in one shard, and say so in the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     index: usize,
@@ -61,8 +66,8 @@ impl Shard {
         (index < count && count <= MAX_SHARDS).then_some(Self { index, count })
     }
 
-    fn owns(self, conn_id: u64) -> bool {
-        conn_id.checked_rem(self.count as u64) == Some(self.index as u64)
+    fn owns(self, shard: u8) -> bool {
+        self.count == 1 || usize::from(shard) == self.index
     }
 }
 
@@ -182,7 +187,7 @@ impl Slots {
             let mark = marked & marked.wrapping_neg();
             marked &= !mark;
             match self.read(slot_index(word, mark)) {
-                Some(slot) if shard.owns(slot.conn_id) => taken.push(slot),
+                Some(slot) if shard.owns(slot.shard) => taken.push(slot),
                 // It went to a connection of another shard since the look above.
                 Some(_) => back |= mark,
                 None => {
@@ -205,9 +210,12 @@ impl Slots {
         while left != 0 {
             let mark = left & left.wrapping_neg();
             left &= !mark;
-            let owner = self.slots.load_relaxed(slot_index(word, mark).saturating_mul(size_of::<Slot>()));
+            let at = slot_index(word, mark).saturating_mul(size_of::<Slot>());
+            let owner = self.slots.load_relaxed(at);
+            let tail = self.slots.load_relaxed(at.saturating_add(offset_of!(Slot, closed)));
+            let whose = tail.and_then(|tail| tail.to_ne_bytes().get(SHARD_BYTE).copied());
             // Nobody's: the kernel is handing it over and marks it again when it is done.
-            if owner.is_some_and(|owner| owner != 0 && shard.owns(owner)) {
+            if owner.is_some_and(|owner| owner != 0) && whose.is_some_and(|whose| shard.owns(whose)) {
                 ours |= mark;
             }
         }
@@ -230,7 +238,8 @@ impl Slots {
     }
 
     /// Asks the kernel programs for `verdict` from the connection's next operation on. If the slot belongs to a newer
-    /// connection by now, its verdict is overwritten and it goes on with the defaults: the programs compare the id.
+    /// connection by now, its verdict is overwritten and it goes on with the defaults: the programs compare the id, and keep for
+    /// the connection what they have once seen.
     pub fn set_verdict(&self, verdict: Verdict) {
         let at = self.index(verdict.conn_id).saturating_mul(WORD);
         if let Some(word) = self.verdicts.word(at) {
@@ -268,19 +277,20 @@ pub fn progress_event(slot: &Slot) -> EventHeader {
         let offset = slot.offset.get(dir).copied().unwrap_or(0);
         (offset, slot.ts_ns.get(dir).copied().unwrap_or(0))
     });
-    let (this, other) = if slot.dir == 0 { (ingress, egress) } else { (egress, ingress) };
+    let (this, other) = if slot.turn & 1 == 0 { (ingress, egress) } else { (egress, ingress) };
     let mut event = EventHeader::new_zeroed();
     event.version = VERSION;
     event.kind = if slot.closed == 0 { kind::PROGRESS } else { kind::CLOSE };
     event.reason = slot.closed;
-    event.dir = u8::from(slot.dir != 0);
+    event.dir = u8::from(slot.turn & 1 != 0);
+    event.flags = if slot.first == 0 { 0 } else { flag::FIRST };
     event.role = slot.role;
     event.transport = slot.transport;
     event.conn_id = slot.conn_id;
     (event.offset, event.ts_ns) = this;
     (event.other_offset, event.other_ts_ns) = other;
-    event.seq = slot.seq;
-    event.turn = slot.turn;
+    event.unseen = slot.unseen;
+    event.turn = u32::try_from(slot.turn >> 1).unwrap_or(u32::MAX);
     event
 }
 
@@ -296,14 +306,15 @@ mod tests {
             conn_id: 7,
             offset: [100, 2000],
             ts_ns: [11, 22],
-            seq: 5,
-            turn: 3,
-            dir: 1,
+            turn: 3 << 1 | 1,
+            unseen: 5,
+            told: 4,
             closed: 0,
             role: 2,
             transport: 1,
-            refused: 0,
-            head: 0,
+            shard: 0,
+            first: 0,
+            pad: [0; 3],
         }
     }
 
@@ -313,9 +324,11 @@ mod tests {
         assert_eq!((event.version, event.kind, event.dir, event.reason), (VERSION, kind::PROGRESS, 1, 0));
         assert_eq!((event.offset, event.ts_ns), (2000, 22));
         assert_eq!((event.other_offset, event.other_ts_ns), (100, 11));
-        assert_eq!((event.conn_id, event.seq, event.turn, event.role, event.transport), (7, 5, 3, 2, 1));
+        assert_eq!((event.conn_id, event.unseen, event.turn, event.role, event.transport), (7, 5, 3, 2, 1));
         assert_eq!((event.len, event.cap_len, event.pid), (0, 0, 0));
-        let ingress = progress_event(&Slot { dir: 0, ..slot() });
+        assert_eq!(event.flags, 0);
+        assert_eq!(progress_event(&Slot { first: 1, ..slot() }).flags, flag::FIRST);
+        let ingress = progress_event(&Slot { turn: 3 << 1, ..slot() });
         assert_eq!((ingress.dir, ingress.offset, ingress.other_offset), (0, 100, 2000));
     }
 

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+#[path = "live/skip.rs"]
+mod skip;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ fn is_root() -> bool {
 /// Says why a test does not run; in CI that is a failure.
 fn skip(why: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
-    eprintln!("SKIP: {why}");
+    skip::note(why);
 }
 
 /// Runs `prints_the_report` of a copy of this test binary, which anybody may execute, behind `wrapper`.

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+#[path = "live/skip.rs"]
+mod skip;
+
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
@@ -54,7 +57,7 @@ impl Kernel {
             Ok(ebpf) => ebpf,
             Err(error) => {
                 assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "the ring tests must run in CI: {error}");
-                eprintln!("SKIP: no BPF here: {error}");
+                skip::note(&format!("no BPF here: {error}"));
                 return None;
             }
         };

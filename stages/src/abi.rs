@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the layout, the first byte of every record.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Most shards (rings) that one probe can have.
 pub const MAX_SHARDS: usize = 8;
 /// Largest payload of one record, bytes; a larger operation is cut into several records.
@@ -42,6 +42,8 @@ pub mod flag {
     pub const LATE: u8 = 0x10;
     /// Further records of the same operation follow.
     pub const MORE: u8 = 0x20;
+    /// No record of this connection had entered a ring when this one was made.
+    pub const FIRST: u8 = 0x40;
 }
 
 /// Values of [`EventHeader::reason`], set with [`kind::CLOSE`].
@@ -89,12 +91,13 @@ pub struct EventHeader {
     pub ts_ns: u64,
     /// Stream offset, in `dir`, of the first byte of this record.
     pub offset: u64,
-    /// Bytes moved in the other direction so far.
+    /// Bytes of the other direction that are settled: in a record, refused, or not captured.
     pub other_offset: u64,
-    /// End of the last operation in the other direction, ns; 0 if there was none.
+    /// End of the last settled operation in the other direction, ns; 0 if there was none.
     pub other_ts_ns: u64,
-    /// Records of this connection attempted before this one; refused ones count.
-    pub seq: u32,
+    /// Turns of the connection so far that no record begins: refused, or beyond the budget. Those while it is muted do not
+    /// count. Wraps.
+    pub unseen: u32,
     /// Number of this turn on the connection, from 0.
     pub turn: u32,
     /// Thread group id, in the agent's pid namespace.
@@ -109,9 +112,9 @@ pub struct EventHeader {
     pub lport: u16,
     /// Remote port, host order.
     pub rport: u16,
-    /// Local address: IPv4 in the first four bytes; unix: hash of the path in the first eight.
+    /// Local address: IPv4 in the first four bytes; unix: inode number in bytes 0..8, hash of the path in 8..16 (0: none).
     pub laddr: [u8; 16],
-    /// Remote address.
+    /// Remote address, likewise.
     pub raddr: [u8; 16],
     /// Name of the thread that did the operation, NUL padded.
     pub comm: [u8; 16],
@@ -121,7 +124,7 @@ pub struct EventHeader {
 
 const _: () = assert!(size_of::<EventHeader>() == 144);
 const _: () = assert!(std::mem::offset_of!(EventHeader, conn_id) == 16);
-const _: () = assert!(std::mem::offset_of!(EventHeader, seq) == 56);
+const _: () = assert!(std::mem::offset_of!(EventHeader, unseen) == 56);
 const _: () = assert!(std::mem::offset_of!(EventHeader, cgroup_id) == 72);
 const _: () = assert!(std::mem::offset_of!(EventHeader, laddr) == 88);
 const _: () = assert!(std::mem::offset_of!(EventHeader, sock_ino) == 136);
@@ -130,28 +133,30 @@ const _: () = assert!(std::mem::offset_of!(EventHeader, sock_ino) == 136);
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Slot {
-    /// Whose slot it is; 0 while unused.
+    /// Which connection; 0 while the slot changes hands.
     pub conn_id: u64,
-    /// Bytes moved, by direction (0 ingress, 1 egress).
+    /// Settled bytes, ingress and egress; see [`EventHeader::other_offset`].
     pub offset: [u64; 2],
-    /// End of the last operation by direction, ns.
+    /// End of the last settled operation, ns, by direction.
     pub ts_ns: [u64; 2],
-    /// Records attempted so far.
-    pub seq: u32,
-    /// Number of the current turn.
-    pub turn: u32,
-    /// Direction of the current turn.
-    pub dir: u8,
+    /// `number << 1 | direction` of the turn that the slot was written in.
+    pub turn: u64,
+    /// As in [`EventHeader::unseen`].
+    pub unseen: u32,
+    /// `unseen` when a record of the connection last entered the ring.
+    pub told: u32,
     /// See [`reason`]; 0 while open.
     pub closed: u8,
     /// As in [`EventHeader::role`].
     pub role: u8,
     /// As in [`EventHeader::transport`].
     pub transport: u8,
-    /// Records of this connection refused so far.
-    pub refused: u32,
-    /// `turn << 1 | 1` of the last turn whose first record was accepted; 0: none.
-    pub head: u64,
+    /// Whose ring the connection's records go to.
+    pub shard: u8,
+    /// 1: no record of the connection has entered a ring.
+    pub first: u8,
+    /// Zero.
+    pub pad: [u8; 3],
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);

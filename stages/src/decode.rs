@@ -1,7 +1,8 @@
 //! Stage `decode`: raw records in ring memory become segments of connections.
 //!
 //! Checks each record against the ABI, finds its connection, and makes explicit what did not arrive: bytes that moved
-//! unseen become gap segments, turns whose first record the kernel refused become [`What::Missed`]. Before a record's
+//! unseen become gap segments, turns whose first record the kernel refused become [`What::Missed`]. The kernel counts
+//! these; a record that overtook one of another thread in the same socket misses nothing. Before a record's
 //! own data come, in this order: (1) a gap in the other direction, up to where the record says it stands, so that the
 //! end of a body that was only counted is known; (2) missed turns; (3) a gap in its own direction. On streams the bytes
 //! of each direction are contiguous in what comes out. Datagrams have no gaps between them, only missed turns.
@@ -9,7 +10,9 @@
 //! Payload is not touched: segments point into the memory of the batch, whose lease goes along.
 //!
 //! Life cycle: a connection is opened by its first record; it ends by a close, by [`DecodeSettings::idle`] without a
-//! record, or by being the one idle longest when the table is full.
+//! record ([`DecodeSettings::datagram_idle`] for datagram sockets, whose end is not always seen), or by being the one
+//! nearest to that when the table is full. One that speaks again after it was forgotten goes on where it stood, or, where
+//! that is forgotten too, begins at what it says.
 //!
 //! Absent: protocols, and any look at payload. Cost per record is constant; nothing is allocated but for a new
 //! connection, or news of one while others hold the former ones.
@@ -24,7 +27,6 @@ mod turns;
 pub use info::MAX_POOLED;
 pub use listeners::ListeningPorts;
 pub use past::MAX_PAST;
-pub use turns::WINDOW as DATAGRAM_WINDOW;
 
 use crate::flow::conn::{About, CloseReason, ConnInfo, ConnKey, Direction, Role, What};
 use crate::flow::event::{EventBatch, Memory, Span};
@@ -37,7 +39,7 @@ use header::{Kind, Record};
 use past::Past;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use table::{Conn, Table};
+use table::{Class, Conn, Table};
 use turns::{Missed, Place, Progress};
 
 reasons! {
@@ -49,7 +51,7 @@ reasons! {
         Version => "version",
         /// Of a kind that is not known.
         Kind => "kind",
-        /// Of bytes or a turn that others had already told of.
+        /// Of bytes that others had already told of, or a further part of a datagram.
         Stale => "stale",
         /// Progress of which everything was known.
         NothingNew => "nothing_new",
@@ -58,18 +60,23 @@ reasons! {
     }
 }
 
+/// A datagram socket without a record for this long is forgotten: a resolver opens one for each look-up.
+pub const DATAGRAM_IDLE: Nanos = Nanos::from_secs(30);
+
 /// Bounds of the stage.
 #[derive(Debug, Clone)]
 pub struct DecodeSettings {
     /// Connections followed at a time; at least 1.
     pub connections: usize,
-    /// A connection without a record for this long is forgotten.
+    /// A stream without a record for this long is forgotten.
     pub idle: Nanos,
+    /// A datagram socket without a record for this long is forgotten.
+    pub datagram_idle: Nanos,
 }
 
 impl Default for DecodeSettings {
     fn default() -> Self {
-        Self { connections: limits::MAX_CONNECTIONS, idle: limits::CONNECTION_IDLE }
+        Self { connections: limits::MAX_CONNECTIONS, idle: limits::CONNECTION_IDLE, datagram_idle: DATAGRAM_IDLE }
     }
 }
 
@@ -86,6 +93,9 @@ pub struct Connections {
     pub crowded_out: u64,
     /// Remembered as closed or forgotten no longer ([`MAX_PAST`]).
     pub displaced: u64,
+    /// Of the opened, those that had spoken before and of which nothing was remembered: what they missed while forgotten is
+    /// not known.
+    pub resumed: u64,
 }
 
 /// The stage. `M` is what the records lie in.
@@ -164,7 +174,12 @@ impl<M> Decode<M> {
     fn open(&mut self, now: Nanos, record: &Record, out: &mut Outbox<'_>) -> Result<u32, Reject> {
         let mut info = info::first(record, &self.listeners);
         let progress = match self.past.of(info.id) {
-            Past::New => Progress::default(),
+            Past::Unknown if record.first => Progress::default(),
+            Past::Unknown => {
+                info.late = true;
+                self.connections.resumed += 1;
+                Progress::resumed(record)
+            }
             Past::Closed => return Err(Reject::AfterClose),
             Past::Forgotten(stood) => {
                 info.late = true;
@@ -172,7 +187,7 @@ impl<M> Decode<M> {
             }
         };
         if self.table.is_full()
-            && let Some((idlest, _)) = self.table.idlest()
+            && let Some(idlest) = self.idlest(now)
         {
             self.connections.crowded_out += 1;
             self.forget(idlest, now, CloseReason::Forgotten, out);
@@ -186,6 +201,26 @@ impl<M> Decode<M> {
         Ok(at)
     }
 
+    /// Of the connection idle longest in each class, the one nearest to its expiry.
+    fn idlest(&self, now: Nanos) -> Option<u32> {
+        let idle = |class| self.table.idlest(class).map(|(at, spoke)| (at, u128::from(now.since(spoke).0)));
+        let limit = |class| u128::from(self.limit(class).0.max(1));
+        match (idle(Class::Stream), idle(Class::Datagram)) {
+            (Some((stream, quiet)), Some((datagram, silent))) => {
+                let sooner = silent * limit(Class::Stream) >= quiet * limit(Class::Datagram);
+                Some(if sooner { datagram } else { stream })
+            }
+            (stream, datagram) => stream.or(datagram).map(|(at, _)| at),
+        }
+    }
+
+    fn limit(&self, class: Class) -> Nanos {
+        match class {
+            Class::Stream => self.settings.idle,
+            Class::Datagram => self.settings.datagram_idle,
+        }
+    }
+
     /// Lets go of a connection that is still open.
     fn forget(&mut self, at: u32, now: Nanos, why: CloseReason, out: &mut Outbox<'_>) {
         if let Some((id, stood)) = self.close(at, now, why, out) {
@@ -194,24 +229,30 @@ impl<M> Decode<M> {
     }
 
     fn close(&mut self, at: u32, when: Nanos, why: CloseReason, out: &mut Outbox<'_>) -> Option<(u64, Progress)> {
-        let mut conn = self.table.remove(at)?;
-        if conn.info.transport.is_datagram() {
-            let missed = conn.progress.settle_datagrams(conn.progress.turn());
-            out.missed(&conn, missed, when);
-        }
+        let conn = self.table.remove(at)?;
         out.push(conn.key, when, What::Closed(why));
         let left = (conn.info.id, conn.progress);
         self.pool.retire(conn.info);
         Some(left)
     }
 
-    fn forget_while(&mut self, now: Nanos, why: CloseReason, out: &mut Outbox<'_>, due: impl Fn(Nanos) -> bool) -> u64 {
+    /// Lets go of every connection that was idle for `limit` of its class; says how many.
+    fn forget_idle(
+        &mut self,
+        now: Nanos,
+        why: CloseReason,
+        out: &mut Outbox<'_>,
+        limit: impl Fn(&Self, Class) -> Nanos,
+    ) -> u64 {
         let mut n = 0;
-        while let Some((at, spoke)) = self.table.idlest()
-            && due(spoke)
-        {
-            self.forget(at, now, why, out);
-            n += 1;
+        for class in [Class::Stream, Class::Datagram] {
+            let limit = limit(self, class);
+            while let Some((at, spoke)) = self.table.idlest(class)
+                && now.since(spoke) >= limit
+            {
+                self.forget(at, now, why, out);
+                n += 1;
+            }
         }
         n
     }
@@ -244,15 +285,14 @@ impl<M: Memory> Stage for Decode<M> {
 
     fn tick(&mut self, now: Nanos, out: &mut Self::Out) {
         let before = out.items.len();
-        let idle = self.settings.idle;
-        let due = |spoke| now.since(spoke) >= idle;
-        self.connections.idle += self.forget_while(now, CloseReason::Forgotten, &mut Outbox(&mut out.items), due);
+        self.connections.idle +=
+            self.forget_idle(now, CloseReason::Forgotten, &mut Outbox(&mut out.items), Self::limit);
         self.ledger.emitted += count(before, out.items.len());
     }
 
     fn drain(&mut self, now: Nanos, out: &mut Self::Out) {
         let before = out.items.len();
-        self.forget_while(now, CloseReason::Shutdown, &mut Outbox(&mut out.items), |_| true);
+        self.forget_idle(now, CloseReason::Shutdown, &mut Outbox(&mut out.items), |_, _| Nanos::ZERO);
         self.ledger.emitted += count(before, out.items.len());
     }
 
@@ -272,8 +312,7 @@ fn stream_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Resu
     let had = out.0.len();
     let is_data = matches!(record.kind, Kind::Data(_));
     if is_data {
-        let old_turn = conn.progress.turn() > header.turn;
-        if old_turn || header.len == 0 || record.end <= conn.progress.known(direction) {
+        if header.len == 0 || record.end <= conn.progress.known(direction) {
             return Err(Reject::Stale);
         }
     }
@@ -284,12 +323,12 @@ fn stream_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Resu
     let known = conn.progress.known(direction);
     let gap = conn.progress.reach(direction, header.offset);
     let (place, missed) = if is_data {
-        conn.progress.stream_data(direction, header.turn, record.begins_turn)
+        conn.progress.stream_data(direction, header.turn, record.begins_turn, header.unseen)
     } else {
         // The end of a direction may come in a turn of the other one.
         let turned = if record.kind == Kind::End { None } else { Some(direction) };
         let guess = conn.info.role.request_direction().unwrap_or(Direction::Ingress);
-        (Place::Within, conn.progress.stream_at(turned, header.turn, guess))
+        (Place::Within, conn.progress.stream_at(direction, turned, header.turn, header.unseen, guess))
     };
     out.missed(conn, missed, at);
     // What moved before a turn began was over when the other side had spoken.
@@ -332,17 +371,15 @@ fn datagram_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Re
     let at = Nanos(header.ts_ns);
     conn.progress.reach(direction.reverse(), header.other_offset);
     conn.progress.reach(direction, record.end);
+    let missed = conn.progress.datagram(direction, header.len, header.unseen);
+    out.missed(conn, missed, at);
     let Kind::Data(span) = record.kind else {
-        let missed = conn.progress.settle_datagrams(header.turn);
-        out.missed(conn, missed, at);
         let nothing = missed.is_none() && record.kind == Kind::Progress;
         return if nothing { Err(Reject::NothingNew) } else { Ok(()) };
     };
-    let (place, missed) = conn.progress.datagram(direction, header.turn, header.len);
-    if place == Place::Stale {
+    if !record.begins_turn {
         return Err(Reject::Stale);
     }
-    out.missed(conn, missed, at);
     out.push(
         conn.key,
         at,

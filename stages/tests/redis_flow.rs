@@ -49,7 +49,6 @@ struct Kernel {
     ts: [u64; 2],
     turn: Option<(u8, u32)>,
     spent: usize,
-    seq: u32,
     batch: EventBatch<Bytes>,
 }
 
@@ -64,7 +63,6 @@ impl Kernel {
             ts: [0; 2],
             turn: None,
             spent: 0,
-            seq: 0,
             batch: EventBatch::default(),
         }
     }
@@ -120,7 +118,7 @@ impl Kernel {
             offset: self.offset[at],
             other_offset: self.offset[other],
             other_ts_ns: self.ts[other],
-            seq: self.seq,
+            unseen: 0,
             turn: self.turn.map_or(0, |(_, turn)| turn),
             pid: 1,
             tid: 1,
@@ -133,7 +131,6 @@ impl Kernel {
             comm: *b"redis-trial\0\0\0\0\0",
             sock_ino: 5,
         };
-        self.seq += 1;
         let memory = self.batch.memory.get_or_insert_default();
         let start = memory.len() as u32;
         memory.extend_from_slice(header.as_bytes());

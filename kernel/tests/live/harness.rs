@@ -1,6 +1,9 @@
 //! What the live tests share: a cgroup of their own, a probe confined to it, real processes in it, records read back.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+#[path = "skip.rs"]
+mod skip;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::BorrowedFd;
@@ -28,7 +31,7 @@ pub(crate) fn skipped(test: &str) -> bool {
         return false;
     }
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{test}: CI must run this (root {root}, BTF {btf})");
-    eprintln!("SKIP {test}: needs root ({root}), kernel BTF ({btf}), cgroup v2 ({cgroup})");
+    skip::note(&format!("{test}: needs root ({root}), kernel BTF ({btf}), cgroup v2 ({cgroup})"));
     true
 }
 
@@ -137,7 +140,7 @@ impl std::fmt::Debug for Record {
         let h = &self.head;
         writeln!(
             f,
-            "#{} kind {} dir {} role {} tp {} flags {:#x} reason {} len {} off {} other {} seq {} turn {} {}:{} {:?}",
+            "#{} kind {} dir {} role {} tp {} flags {:#x} reason {} len {} off {} other {} unseen {} turn {} {}:{} {:?}",
             h.conn_id,
             h.kind,
             h.dir,
@@ -148,7 +151,7 @@ impl std::fmt::Debug for Record {
             h.len,
             h.offset,
             h.other_offset,
-            h.seq,
+            h.unseen,
             h.turn,
             h.lport,
             h.rport,

@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) role: Role,
     /// First record of its turn.
     pub(super) begins_turn: bool,
+    /// Nothing of its connection can have come before it.
+    pub(super) first: bool,
     /// Stream offset behind the record.
     pub(super) end: u64,
     pub(super) header: EventHeader,
@@ -66,6 +68,8 @@ impl Record {
                 _ => Role::Unknown,
             },
             begins_turn: header.flags & abi::flag::TURN_START != 0,
+            first: header.flags & abi::flag::FIRST != 0
+                || (header.turn, header.offset, header.other_offset, header.unseen) == (0, 0, 0, 0),
             end,
             header,
         })

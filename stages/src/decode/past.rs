@@ -1,8 +1,8 @@
 //! What is remembered of connections that left the table: that they closed, or where a forgotten one stood.
 //!
 //! Bounded at [`MAX_PAST`] entries, found by the kernel's sequential number: the entry of a connection gives way to one
-//! whose number is congruent. A closed connection that has lost its entry is opened anew by a belated record; a
-//! forgotten one that speaks again then has everything before counted as missed.
+//! whose number is congruent. A connection that has lost its entry, closed or forgotten, is opened anew by its next record
+//! and stands there: nothing before it is said twice.
 
 use super::turns::Progress;
 
@@ -19,8 +19,8 @@ struct Entry {
 /// What became of a connection that is not in the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Past {
-    /// Nothing known: a new one.
-    New,
+    /// Nothing known: a new one, or one whose entry gave way.
+    Unknown,
     /// Closed: nothing more can come.
     Closed,
     /// Forgotten at this point.
@@ -40,7 +40,7 @@ impl Memory {
     pub(super) fn of(&self, id: u64) -> Past {
         match self.entries.get(place(id)).copied().flatten() {
             Some(entry) if entry.id == id => entry.stood.map_or(Past::Closed, Past::Forgotten),
-            _ => Past::New,
+            _ => Past::Unknown,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The connections of a shard: found by the kernel's number, ordered by when they last spoke.
 //!
 //! Slots are used again with a new generation. The order is a list through the slots, so that the one idle longest is
-//! known at once, however many there are.
+//! known at once, however many there are; datagram sockets, which expire sooner, have a list of their own.
 
 use super::turns::Progress;
 use crate::flow::conn::{ConnInfo, ConnKey};
@@ -40,15 +40,35 @@ pub(super) struct Table {
     by_id: HashMap<u64, u32, foldhash::fast::RandomState>,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    orders: [Order; 2],
+    capacity: usize,
+}
+
+/// Ends of a list of slots, by when they last spoke.
+#[derive(Debug, Clone, Copy)]
+struct Order {
     oldest: u32,
     newest: u32,
-    capacity: usize,
+}
+
+/// Which connections expire together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Stream,
+    Datagram,
+}
+
+impl Class {
+    fn of(conn: &Conn) -> Self {
+        if conn.info.transport.is_datagram() { Self::Datagram } else { Self::Stream }
+    }
 }
 
 impl Table {
     pub(super) fn new(capacity: usize) -> Self {
         let by_id = HashMap::with_hasher(foldhash::fast::RandomState::default());
-        Self { by_id, slots: Vec::new(), free: Vec::new(), oldest: NONE, newest: NONE, capacity: capacity.max(1) }
+        let orders = [Order { oldest: NONE, newest: NONE }; 2];
+        Self { by_id, slots: Vec::new(), free: Vec::new(), orders, capacity: capacity.max(1) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,9 +86,10 @@ impl Table {
 
     /// The connection in a slot, noted as having spoken now.
     pub(super) fn touch(&mut self, at: u32, now: Nanos) -> Option<&mut Conn> {
-        if self.newest != at {
-            self.unlink(at);
-            self.link(at);
+        let class = Class::of(self.slot(at)?.conn.as_ref()?);
+        if self.order(class).newest != at {
+            self.unlink(at, class);
+            self.link(at, class);
         }
         let conn = self.slot(at)?.conn.as_mut()?;
         conn.spoke = now;
@@ -82,11 +103,12 @@ impl Table {
             u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
         });
         self.by_id.insert(info.id, at);
+        let class = if info.transport.is_datagram() { Class::Datagram } else { Class::Stream };
         if let Some(slot) = self.slot(at) {
             let key = ConnKey { slot: at, generation: slot.generation };
             slot.conn = Some(Conn { key, info, progress, listeners, spoke: now });
         }
-        self.link(at);
+        self.link(at, class);
         at
     }
 
@@ -95,45 +117,52 @@ impl Table {
         let slot = self.slot(at)?;
         let conn = slot.conn.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.unlink(at);
+        self.unlink(at, Class::of(&conn));
         self.by_id.remove(&conn.info.id);
         self.free.push(at);
         Some(conn)
     }
 
-    /// The slot idle longest, and since when.
-    pub(super) fn idlest(&self) -> Option<(u32, Nanos)> {
-        let slot = self.slots.get(usize::try_from(self.oldest).ok()?)?;
-        Some((self.oldest, slot.conn.as_ref()?.spoke))
+    /// The slot of a class idle longest, and since when.
+    pub(super) fn idlest(&self, class: Class) -> Option<(u32, Nanos)> {
+        let [streams, datagrams] = self.orders;
+        let at = if class == Class::Stream { streams.oldest } else { datagrams.oldest };
+        let slot = self.slots.get(usize::try_from(at).ok()?)?;
+        Some((at, slot.conn.as_ref()?.spoke))
+    }
+
+    fn order(&mut self, class: Class) -> &mut Order {
+        let [streams, datagrams] = &mut self.orders;
+        if class == Class::Stream { streams } else { datagrams }
     }
 
     fn slot(&mut self, at: u32) -> Option<&mut Slot> {
         self.slots.get_mut(usize::try_from(at).ok()?)
     }
 
-    fn link(&mut self, at: u32) {
-        let newest = self.newest;
+    fn link(&mut self, at: u32, class: Class) {
+        let newest = self.order(class).newest;
         if let Some(slot) = self.slot(at) {
             slot.before = newest;
             slot.after = NONE;
         }
         match self.slot(newest) {
             Some(slot) => slot.after = at,
-            None => self.oldest = at,
+            None => self.order(class).oldest = at,
         }
-        self.newest = at;
+        self.order(class).newest = at;
     }
 
-    fn unlink(&mut self, at: u32) {
+    fn unlink(&mut self, at: u32, class: Class) {
         let Some(slot) = self.slot(at) else { return };
         let (before, after) = (slot.before, slot.after);
         match self.slot(before) {
             Some(slot) => slot.after = after,
-            None => self.oldest = after,
+            None => self.order(class).oldest = after,
         }
         match self.slot(after) {
             Some(slot) => slot.before = before,
-            None => self.newest = before,
+            None => self.order(class).newest = before,
         }
     }
 }
@@ -162,16 +191,16 @@ mod tests {
         let mut table = Table::new(3);
         let slots: Vec<u32> = (1..=3).map(|id| table.insert(info(id), Progress::default(), 0, Nanos(id))).collect();
         assert!(table.is_full());
-        assert_eq!(table.idlest(), Some((slots[0], Nanos(1))));
+        assert_eq!(table.idlest(Class::Stream), Some((slots[0], Nanos(1))));
         table.touch(slots[0], Nanos(9)).unwrap();
-        assert_eq!(table.idlest(), Some((slots[1], Nanos(2))));
+        assert_eq!(table.idlest(Class::Stream), Some((slots[1], Nanos(2))));
         let gone = table.remove(slots[1]).unwrap();
         assert_eq!(table.find(2), None);
-        assert_eq!(table.idlest(), Some((slots[2], Nanos(3))));
+        assert_eq!(table.idlest(Class::Stream), Some((slots[2], Nanos(3))));
         let again = table.insert(info(4), Progress::default(), 0, Nanos(10));
         let key = table.touch(again, Nanos(10)).unwrap().key;
         assert_eq!((key.slot, key.generation), (gone.key.slot, gone.key.generation + 1));
-        let order: Vec<u64> = std::iter::from_fn(|| table.idlest().and_then(|(at, _)| table.remove(at)))
+        let order: Vec<u64> = std::iter::from_fn(|| table.idlest(Class::Stream).and_then(|(at, _)| table.remove(at)))
             .map(|conn| conn.info.id)
             .collect();
         assert_eq!(order, [3, 1, 4]);

@@ -33,6 +33,9 @@ pub(crate) struct Kernel {
     spent: u32,
     dirty: bool,
     closed: u8,
+    /// Turns that no record begins, and whether a record entered the ring.
+    unseen: u32,
+    heard: bool,
     /// What really happened.
     pub(crate) turns: Vec<Turn>,
     /// What was said and not yet drained.
@@ -53,6 +56,8 @@ impl Kernel {
             spent: 0,
             dirty: false,
             closed: 0,
+            unseen: 0,
+            heard: false,
             turns: Vec::new(),
             ring: Vec::new(),
         }
@@ -81,6 +86,7 @@ impl Kernel {
         let mut rest = len;
         if capture == 0 {
             self.dirty = true;
+            self.unseen += u32::from(begins);
             return;
         }
         for nth in 0.. {
@@ -142,6 +148,8 @@ impl Kernel {
         record.offset = self.offset[direction.index()];
         record.other_offset = self.offset[direction.reverse().index()];
         record.other_ts_ns = self.ts[direction.reverse().index()];
+        record.unseen = self.unseen;
+        record.flags = if self.heard { 0 } else { flag::FIRST };
         record
     }
 
@@ -149,6 +157,7 @@ impl Kernel {
     fn attempt(&mut self, record: EventHeader, payload: Vec<u8>, refuse: bool) -> bool {
         if refuse {
             self.dirty = true;
+            self.unseen += u32::from(record.flags & flag::TURN_START != 0);
             return false;
         }
         if record.flags & flag::TURN_START != 0
@@ -156,6 +165,7 @@ impl Kernel {
         {
             turn.seen = true;
         }
+        self.heard = true;
         self.ring.push((record, payload));
         true
     }

@@ -16,6 +16,8 @@ struct State {
     /// Messages begun and not ended: their size so far.
     open: [Option<u64>; 2],
     last: [Nanos; 2],
+    /// Directions of which something was seen: a connection that was forgotten begins where it stands.
+    begun: [bool; 2],
 }
 
 /// The parser; it also checks that what it is given is in order.
@@ -64,6 +66,9 @@ impl Toy {
         let index = segment.direction.index();
         let len = u64::from(segment.captured.len) + segment.gap;
         let known = &mut self.bytes.entry(info.id).or_default()[index];
+        if info.late && !std::mem::replace(&mut state.begun[index], true) {
+            *known = segment.offset;
+        }
         if !info.transport.is_datagram() {
             assert_eq!(segment.offset, *known, "the bytes of a direction are contiguous");
         }
