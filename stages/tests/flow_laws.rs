@@ -8,7 +8,7 @@ mod records;
 #[path = "flow/toy.rs"]
 mod toy;
 
-use kernel::{Kernel, Turn};
+use kernel::{Claim, Kernel, Turn};
 use proptest::prelude::*;
 use records::{Bytes, SERVER, TCP, UDP, put};
 use redtap_stages::abi::{self, EventHeader};
@@ -193,6 +193,52 @@ proptest! {
                     prop_assert_eq!(exchange.end.map(|at| at.0), Some(response.last));
                 }
             }
+        }
+    }
+
+    /// Two threads, one a direction: an operation may be copied while the other one's are told of. Every byte arrives or
+    /// is a gap, and as many turns are missed as were refused.
+    #[test]
+    fn threads_that_overtake_each_other_lose_nothing(
+        steps in prop::collection::vec((step(true), any::<bool>()), 1..60), budget in 0_u32..400, chunk in 50_u32..200,
+    ) {
+        let mut kernel = Kernel::new(1, SERVER, TCP, budget, chunk);
+        let mut chain = Chain::new();
+        let mut copied: Option<(Claim, bool, u32, u8)> = None;
+        for (step, overtaken) in &steps {
+            match *step {
+                Step::Move(out, len, refuse) => {
+                    let bytes = vec![b'x'; len as usize];
+                    // A thread ends its own operation before its next one.
+                    if let Some((claim, _, len, refuse)) = copied.take_if(|(_, own, ..)| *own == out || *overtaken) {
+                        kernel.settle(claim, &vec![b'x'; len as usize], refuse);
+                    }
+                    if *overtaken && copied.is_none() {
+                        copied = Some((kernel.claim(way(out), bytes.len()), out, len, refuse));
+                    } else {
+                        kernel.operation(way(out), &bytes, refuse);
+                    }
+                }
+                Step::End(..) => {}
+                Step::Drain => drain(&mut kernel, &mut chain),
+            }
+        }
+        if let Some((claim, _, len, refuse)) = copied {
+            kernel.settle(claim, &vec![b'x'; len as usize], refuse);
+        }
+        kernel.close(abi::reason::FIN, false);
+        drain(&mut kernel, &mut chain);
+        let unseen = kernel.turns.iter().filter(|turn| !turn.seen).count() as u64;
+        prop_assert_eq!(chain.toy.missed[0] + chain.toy.missed[1], unseen);
+        prop_assert_eq!(chain.decode.ledger().rejected_for(Reject::Stale), 0);
+        if !kernel.turns.is_empty() {
+            let moved = |direction| kernel.turns.iter().filter(|t| t.direction == direction).map(|t| t.bytes).sum::<u64>();
+            let bytes = chain.toy.bytes.get(&1).copied().unwrap_or_default();
+            prop_assert_eq!(bytes, [moved(Direction::Ingress), moved(Direction::Egress)]);
+        }
+        if unseen == 0 {
+            let begun = kernel.turns.iter().filter(|turn| turn.seen).count() as u64;
+            prop_assert_eq!(chain.toy.begun, begun);
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Toy {
     pub(crate) bytes: HashMap<u64, [u64; 2]>,
     /// Turns said to be missed: requests, responses.
     pub(crate) missed: [u64; 2],
+    /// Turns of which the beginning was seen.
+    pub(crate) begun: u64,
 }
 
 impl Toy {
@@ -75,6 +77,7 @@ impl Toy {
         *known = segment.offset + len;
         assert!(len > 0 || segment.end || info.transport.is_datagram(), "a segment says something");
         if segment.turn_start {
+            self.begun += 1;
             self.end_all(conn, out);
             self.head(conn, at, segment.direction, out);
         }
