@@ -35,7 +35,7 @@ pub(crate) fn skipped(test: &str) -> bool {
     true
 }
 
-/// A directory below the cgroup v2 mount, removed on drop.
+/// A directory below the cgroup v2 mount, removed on drop, with whatever a failed test left running in it.
 pub(crate) struct Cgroup {
     path: PathBuf,
 }
@@ -86,7 +86,16 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.path);
+        // What runs here was started by the test. The kernel ends it in its own time: tried again for a bounded number of
+        // times, since only an empty cgroup can be removed.
+        for _ in 0..1_000 {
+            if fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            let _ = fs::write(self.path.join("cgroup.kill"), "1");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        eprintln!("left behind: {}", self.path.display());
     }
 }
 
