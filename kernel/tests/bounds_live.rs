@@ -1,7 +1,13 @@
 //! What happens at the bounds of the programs: long vectors of messages, verdict words shared by many connections, a full
 //! table.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 #[path = "live/harness.rs"]
 mod harness;

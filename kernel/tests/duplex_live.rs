@@ -1,7 +1,13 @@
 //! Two threads on one socket, one that reads and one that writes, pipelined: everything is counted exactly once, from
 //! the kernel's programs to `pair`, however the records overtake each other.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 #[path = "live/harness.rs"]
 mod harness;

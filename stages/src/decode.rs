@@ -311,10 +311,8 @@ fn stream_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Resu
     let at = Nanos(header.ts_ns);
     let had = out.0.len();
     let is_data = matches!(record.kind, Kind::Data(_));
-    if is_data {
-        if header.len == 0 || record.end <= conn.progress.known(direction) {
-            return Err(Reject::Stale);
-        }
+    if is_data && (header.len == 0 || record.end <= conn.progress.known(direction)) {
+        return Err(Reject::Stale);
     }
     let moved = conn.progress.reach(direction.reverse(), header.other_offset);
     let other_at = if header.other_ts_ns == 0 { at } else { Nanos(header.other_ts_ns) };

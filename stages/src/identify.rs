@@ -14,7 +14,6 @@
 //! Segments are never held: undecided ones go on as [`Protocol::Unknown`], and parse keeps them. Here only short prefixes are
 //! copied, and only when one segment does not decide. Absent: a way back from a decision.
 
-use crate::decode::DATAGRAM_WINDOW;
 use crate::flow::conn::{About, ConnInfo, ConnKey, Direction, Role, What};
 use crate::flow::event::Memory;
 use crate::flow::segment::{Segment, SegmentBatch};
@@ -88,8 +87,6 @@ struct Tracked {
     rough: bool,
     /// When the kernel was told last to be silent about it.
     told: Nanos,
-    /// Datagrams until turns that are reported as missed can be no more of those that went by in silence.
-    woke: u32,
     lanes: [Lane; 2],
 }
 
@@ -190,7 +187,6 @@ impl<M: Memory> Identify<M> {
             protocol: Protocol::Unknown,
             rough: info.late,
             told: Nanos::ZERO,
-            woke: 0,
             lanes: [Lane::default(), Lane::default()],
         };
         if let Some(mut gone) = slot.replace(tracked) {
@@ -212,7 +208,6 @@ impl<M: Memory> Identify<M> {
         let Some(tracked) = slot.filter(|tracked| tracked.generation == conn.generation) else {
             return Err(Reject::UnknownConnection);
         };
-        tracked.woke = tracked.woke.saturating_sub(1);
         match tracked.protocol {
             Protocol::Unknown => {}
             Protocol::Foreign => {
@@ -274,18 +269,17 @@ impl<M: Memory> Identify<M> {
         }
         tracked.protocol = Protocol::Unknown;
         tracked.lanes = [Lane::default(), Lane::default()];
-        tracked.woke = DATAGRAM_WINDOW + 1;
         out.verdicts.push(ANEW.verdict(id, tracked.info.role));
         self.counts.woken += 1;
     }
 
-    /// Turns went by unread: what follows may begin anywhere, as on a connection older than the probe. Those that went by in
-    /// the silence that was asked for are not missed.
+    /// Turns went by unread: what follows may begin anywhere, as on a connection older than the probe. Those of a foreign
+    /// connection are nobody's; the kernel does not count those that went by in the silence that was asked for.
     fn missed(&mut self, conn: ConnKey) -> Result<(), Reject> {
         let index = usize::try_from(conn.slot).unwrap_or(usize::MAX);
         let slot = self.slots.get_mut(index).and_then(Option::as_mut);
         let Some(tracked) = slot.filter(|tracked| tracked.generation == conn.generation) else { return Ok(()) };
-        if tracked.protocol == Protocol::Foreign || tracked.woke > 0 {
+        if tracked.protocol == Protocol::Foreign {
             return Err(Reject::Foreign);
         }
         if tracked.protocol == Protocol::Unknown {

@@ -265,13 +265,10 @@ fn looks_anew_at_a_datagram_socket_after_a_while() {
     stage.tick(limits::IDENTIFY_ASLEEP + Nanos::SECOND, &mut out);
     assert_eq!(out.verdicts.iter().map(|verdict| verdict.capture).collect::<Vec<_>>(), [Capture::Head]);
     let query = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03aaa\0\0\x01\0\x01";
-    traffic.missed(1_000, 0).say(Ingress, query, 0);
+    traffic.say(Ingress, query, 0);
     let out = run(&mut stage, &mut traffic);
     assert_eq!(segments(&out)[0].protocol, Protocol::Dns);
-    assert!(!out.items.iter().any(|about| matches!(about.what, What::Missed { .. })), "what went by in silence");
-    for _ in 0..70 {
-        traffic.say(Ingress, query, 0);
-    }
+    // What went by in silence is not counted by the kernel.
     traffic.missed(3, 0);
     let out = run(&mut stage, &mut traffic);
     assert!(matches!(out.items.last().unwrap().what, What::Missed { requests: 3, .. }), "but what follows counts");
