@@ -4,11 +4,14 @@
 
 use redtap::blueprint::{Blueprint, ThreadPlan};
 use redtap::conservation::{Conservation, KernelCounts};
-use redtap::source::{RingSource, Source};
+use redtap::source::rings::HURRY;
+use redtap::source::{BATCH_RECORDS, Filled, RingSource, Source};
 use redtap::topology::{PublicationSink, Running, Sinks, Topology};
 use redtap_kernel::filters::{Filter, Filters, Verb};
 use redtap_kernel::probe::{Probe, ProbeOptions};
 use redtap_stages::flow::delta::Publication;
+use redtap_stages::flow::event::EventBatch;
+use redtap_stages::stage::Batch as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +22,9 @@ use std::time::Duration;
 
 /// Only for what must end and would hang forever if it did not.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Requests whose records, at least 4 of more than 144 bytes each, are more than what may wait in a ring of 1 MiB.
+const MANY: usize = 200;
 
 struct Discard;
 
@@ -88,10 +94,10 @@ fn inside(cgroup: &std::path::Path, script: &str) -> Command {
 
 /// One that is free now, given to one test only.
 fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(21_410);
+    static NEXT: AtomicU16 = AtomicU16::new(21_610);
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(port < 21_500, "no port is free");
+        assert!(port < 21_700, "no port is free");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -145,6 +151,41 @@ fn everything_attempted_is_received_while_there_is_room() {
     assert_eq!(sums.kernel.unwrap().refused, 0);
     // 5,000 requests, each sent, received, answered and the answer received.
     assert!(sums.received >= 20_000, "{sums:#?}");
+}
+
+#[test]
+fn what_comes_within_one_wait_comes_together() {
+    let Some(ground) = Ground::new("clock") else { return };
+    let probe = ground.probe(ProbeOptions { ring_bytes: 1 << 20, ..ProbeOptions::default() });
+    let (mut sources, _) = RingSource::of(&probe).unwrap();
+    let source = &mut sources[0];
+    let mut batch = EventBatch::default();
+    ground.run("redis-cli -p $PORT ping");
+    assert!(matches!(source.fill(&mut batch), Filled::Records(_)), "the first round waits for nothing");
+    let first = batch.len();
+    assert!(first >= 4, "a request and its answer, sent and received");
+    batch.recycle();
+    while matches!(source.fill(&mut batch), Filled::Records(_)) {
+        batch.recycle();
+    }
+    for _ in 0..3 {
+        ground.run("redis-cli -p $PORT ping");
+        assert!(matches!(source.fill(&mut batch), Filled::Nothing(_)), "a few records are not worth a batch");
+    }
+    source.wait(Duration::from_millis(1));
+    assert!(matches!(source.fill(&mut batch), Filled::Records(_)));
+    assert!(batch.len() >= 3 * 4, "{} after {first}", batch.len());
+    batch.recycle();
+    // Much is read without a wait, and so is what is left at the end.
+    ground.run(&format!("redis-cli -p $PORT -r {MANY} ping"));
+    assert!(source.totals().ring_unread >= source.totals().ring_capacity / HURRY as u64);
+    assert!(matches!(source.fill(&mut batch), Filled::Records(_)));
+    assert_eq!(batch.len(), BATCH_RECORDS);
+    source.stop();
+    while !matches!(source.fill(&mut batch), Filled::End(_)) {
+        batch.recycle();
+    }
+    assert_eq!(source.totals().ring_unread, 0);
 }
 
 #[test]
