@@ -39,7 +39,8 @@ use std::time::Duration;
 
 mod publish;
 pub use publish::PublicationSink;
-use publish::{Lost, Publications};
+pub(crate) use publish::exchanges;
+use publish::{Fate, Publications};
 
 /// Lists of wanted processes that may wait to be looked at; while it is full, `join` keeps what it wants.
 pub const WANTED_QUEUE: usize = 64;
@@ -253,20 +254,21 @@ struct Shard {
     drain: Arc<Mutex<DrainTotals>>,
     stages: Vec<(Arc<StageStats>, EdgeView)>,
     exchanges: Arc<Mutex<Exchanges>>,
-    publications_lost: Lost,
+    fate: Fate,
     controls: ShardControls,
 }
 
 impl Shard {
     fn report(&self) -> ShardReport {
         // Downstream first, so that nothing seems to arrive before it was sent.
+        let delivered = self.fate.so_far();
         let exchanges = *self.exchanges.lock();
         let mut stages: Vec<_> = self.stages.iter().rev().map(|(stats, edge)| stage_report(stats, edge)).collect();
         stages.reverse();
         if let Some(last) = stages.last_mut() {
-            last.totals.unsendable += self.publications_lost.count();
+            last.totals.unsendable += delivered.publications_lost;
         }
-        ShardReport { drain: *self.drain.lock(), stages, exchanges }
+        ShardReport { drain: *self.drain.lock(), stages, exchanges, delivered }
     }
 }
 
@@ -305,13 +307,13 @@ impl Wiring<'_> {
         chain.call(move |bell| tap.add_bell(bell));
         let (deltas, aggregate) = chain.link(joined, every_second(move || Aggregate::with(stages.aggregate.clone())));
         let exit = Publications::new(self.shard, Arc::clone(&self.sinks.publications));
-        let publications_lost = exit.lost();
+        let fate = exit.fate();
         chain.end(deltas, place(move || Flush::new(stages.flush.clone()), TIMEOUT_TICK, None), exit);
         Shard {
             drain: Arc::default(),
             stages: chain.stats.iter().cloned().zip(chain.edges.iter().cloned()).collect(),
             exchanges,
-            publications_lost,
+            fate,
             controls: ShardControls { decode, join, converge, aggregate },
         }
     }
