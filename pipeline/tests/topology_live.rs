@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "in tests a panic is a failure, and a skip says why")]
 
 use redtap::blueprint::{Blueprint, ThreadPlan};
+use redtap::chain::Remote;
 use redtap::conservation::{Conservation, KernelCounts};
 use redtap::source::rings::HURRY;
 use redtap::source::{BATCH_RECORDS, Filled, RingSource, Source};
@@ -11,7 +12,7 @@ use redtap_kernel::filters::{Filter, Filters, Verb};
 use redtap_kernel::probe::{Probe, ProbeOptions};
 use redtap_stages::flow::delta::Publication;
 use redtap_stages::flow::event::EventBatch;
-use redtap_stages::stage::Batch as _;
+use redtap_stages::stage::{Batch as _, Stage};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -216,6 +217,64 @@ fn shards_share_the_connections_and_lose_none() {
     for shard in &stopped.shards {
         assert!(shard.stages[0].totals.taken > 0, "{shard:#?}");
     }
+}
+
+fn break_stage<S: Stage>(remote: &Remote<S>) {
+    remote.apply(|_| panic!("as asked by a test")).unwrap();
+}
+
+#[test]
+fn after_a_panic_in_any_stage_open_connections_are_seen_again_and_the_loss_is_counted() {
+    let Some(ground) = Ground::new("fault") else { return };
+    let probe = ground.probe(ProbeOptions::default());
+    let running = start(&probe, ThreadPlan::one());
+    // A few connections that stay open for all of it.
+    let script = "exec redis-benchmark -p $PORT -n 3000000 -c 4 -t get -q";
+    let mut load = inside(&ground.cgroup, script).env("PORT", ground.port.to_string()).spawn().unwrap();
+    let mut grow = |by: u64| {
+        let until = running.report()[0].delivered.exchanges + by;
+        while running.report()[0].delivered.exchanges < until {
+            assert!(load.try_wait().unwrap().is_none(), "nothing is reported any more");
+            thread::yield_now();
+        }
+    };
+    grow(1);
+    let opened = || running.report()[0].stages[0].totals.passed;
+    let controls = running.controls(0).unwrap();
+    let breaks: [&dyn Fn(); 9] = [
+        &|| break_stage(&controls.decode),
+        &|| break_stage(&controls.identify),
+        &|| break_stage(&controls.parse),
+        &|| break_stage(&controls.pair),
+        &|| break_stage(&controls.filter),
+        &|| break_stage(&controls.converge),
+        &|| break_stage(&controls.join),
+        &|| break_stage(&controls.aggregate),
+        &|| break_stage(&controls.flush),
+    ];
+    for (place, break_it) in breaks.iter().enumerate() {
+        let before = opened();
+        break_it();
+        while running.report()[0].stages[place].totals.faults == 0 {
+            thread::yield_now();
+        }
+        // What was under way is over; then come exchanges of connections that the stage has to be told of again.
+        while opened() < before + 20_000 {
+            thread::yield_now();
+        }
+        grow(1_000);
+    }
+    let stopped = running.stop(PATIENCE);
+    drop(load.kill());
+    drop(load.wait());
+    assert!(stopped.clean, "{:?}", stopped.unfinished);
+    let sums = stopped.conservation(None);
+    assert!(sums.settled && sums.balanced, "{sums:#?}");
+    let shard = &stopped.shards[0];
+    assert!(shard.stages.iter().all(|stage| stage.totals.faults == 1), "{shard:#?}");
+    assert!(sums.unread > 0 && sums.capture_ratio < 1.0, "{sums:#?}");
+    assert!(sums.capture_ratio > 0.5, "{sums:#?}");
+    assert_eq!(sums.exchanges.reported - sums.undelivered, shard.delivered.exchanges);
 }
 
 #[test]
