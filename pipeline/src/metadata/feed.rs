@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use redtap_stages::decode::ListeningPorts;
 use redtap_stages::flow::joined::Identity;
-use redtap_stages::join::{Fact, NameSource, Wanted};
+use redtap_stages::join::{Fact, Wanted};
 use redtap_stages::time::Nanos;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -185,7 +185,7 @@ impl Feeder {
         );
         self.addresses = addresses;
         let names: BTreeMap<IpAddr, String> = hosts::load(&self.settings.hosts).into_iter().rev().collect();
-        let name = |ip: IpAddr, name: &str| Fact::Name { ip, name: name.into(), source: NameSource::Hosts };
+        let name = |ip: IpAddr, name: &str| Fact::Name { ip, name: name.into() };
         facts.extend(self.names.keys().filter(|ip| !names.contains_key(ip)).map(|&ip| name(ip, "")));
         let news = names.iter().filter(|(ip, name)| again || self.names.get(ip) != Some(name));
         facts.extend(news.map(|(&ip, text)| name(ip, text)));
