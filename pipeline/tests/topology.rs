@@ -6,7 +6,10 @@ use redtap::blueprint::{Blueprint, StageId, ThreadPlan};
 use redtap::chain::Remote;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::engine::Engines;
+use redtap::metadata::feed::{Feed, FeedSettings};
+use redtap::metadata::{Resolver, ResolverSettings};
 use redtap::recording::RecordingReader;
+use redtap::registry::{Registry, RegistrySettings};
 use redtap::runner::NoVerdicts;
 use redtap::source::Source;
 use redtap::source::stream_time::{Iterated, Records, StreamTime};
@@ -17,6 +20,7 @@ use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::delta::{Gain, Publication};
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::stage::Stage;
+use redtap_stages::time::Nanos;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::mem::offset_of;
@@ -194,6 +198,8 @@ fn endless() -> Box<dyn Source> {
             shift(record, offset_of!(EventHeader, conn_id), round * 1_000_000);
             shift(record, offset_of!(EventHeader, ts_ns), round * 60_000_000_000);
             shift(record, offset_of!(EventHeader, other_ts_ns), round * 60_000_000_000);
+            // Other processes too: pid and tid lie in one word, and one in the upper half is one in the tid.
+            shift(record, offset_of!(EventHeader, pid), round % 50_000);
         }
         records
     });
@@ -321,6 +327,31 @@ fn control_functions_reach_their_stages() {
     assert_eq!(wanted.shard, 0);
     assert!(!wanted.processes.is_empty());
     assert_settled(&running.stop(PATIENCE));
+}
+
+#[test]
+fn questions_are_answered_while_a_round_takes_long() {
+    let (running, _) = start(Blueprint::default(), vec![endless()], &Arc::default());
+    let proc = tempfile::tempdir().unwrap();
+    let tcp = proc.path().join("self/net/tcp");
+    std::fs::create_dir_all(tcp.parent().unwrap()).unwrap();
+    let settings =
+        FeedSettings { proc: proc.path().into(), hosts: proc.path().join("hosts"), expiry: Nanos::from_secs(900) };
+    let resolver = Resolver::new(ResolverSettings::default());
+    let feed = Feed::start(&running, resolver, Arc::new(Registry::new(RegistrySettings::default())), settings).unwrap();
+    // From now on the table of sockets is one that is never read to its end.
+    assert!(std::process::Command::new("mkfifo").arg(&tcp).status().unwrap().success());
+    let endless_table = std::fs::OpenOptions::new().write(true).open(&tcp).unwrap();
+    // Opened, so a round is in the middle of it.
+    let before = feed.stats().looked_up;
+    while feed.stats().looked_up < before + 10 {
+        assert!(!running.sources_ended());
+        thread::yield_now();
+    }
+    drop(endless_table);
+    std::fs::remove_file(&tcp).unwrap();
+    assert_settled(&running.stop(PATIENCE));
+    feed.stop();
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! The pipeline on a real kernel, with real servers and clients in a cgroup of their own: what the kernel attempted is
 //! refused or received, to the record, also when nobody read the ring for a while.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "in tests a panic is a failure, and a skip says why")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "in tests a panic is a failure, and a skip says why"
+)]
 
 use redtap::blueprint::{Blueprint, ThreadPlan};
 use redtap::chain::Remote;
