@@ -2,7 +2,8 @@
 //!
 //! From the kernel's ring to the publications: what the kernel attempted it refused or handed over; what the drain took
 //! it fed; what was fed was taken; what a stage took it passed on, holds, rejected for a reason, or lost in a fault;
-//! what it gave was sent, and what was sent was taken. The account of exchanges is kept by `pair`.
+//! what it gave was sent, and what was sent was taken. The account of exchanges is kept by `pair`, and closed where the
+//! publications leave: what `pair` reported was delivered, rejected for a reason, or lost on the way.
 //!
 //! Each stage's own balance holds at any moment. Sums over several threads are exact only when nothing is under way: once
 //! a report is [`settled`](Conservation::settled), every one of them must be.
@@ -10,6 +11,8 @@
 use crate::drain::DrainTotals;
 use crate::edge::EdgeTotals;
 use crate::runner::StageTotals;
+use redtap_stages::pair::Pair;
+use redtap_stages::stage::Stage as _;
 use serde::Serialize;
 
 /// Exchanges, as `pair` counts them: `seen = reported + missed + dropped + pending`.
@@ -32,15 +35,6 @@ pub struct Exchanges {
 }
 
 impl Exchanges {
-    /// The share of the traffic that was reported, of what has been decided: `reported / (reported + missed + dropped +
-    /// lost)`; 1 when there was none.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 53 bits")]
-    pub fn capture_ratio(&self) -> f64 {
-        let decided = self.reported + self.missed + self.dropped + self.lost;
-        if decided == 0 { 1.0 } else { self.reported as f64 / decided as f64 }
-    }
-
     /// `seen = reported + missed + dropped + pending + lost`.
     #[must_use]
     pub fn balances(&self) -> bool {
@@ -56,6 +50,17 @@ impl Exchanges {
         self.lost += other.lost;
         self.missed_unidentified += other.missed_unidentified;
     }
+}
+
+/// What left the pipeline of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delivered {
+    /// Exchanges in the publications that the sink took.
+    pub exchanges: u64,
+    /// Exchanges in those that it did not survive.
+    pub lost: u64,
+    /// Publications that it did not survive.
+    pub publications_lost: u64,
 }
 
 /// One stage of one shard.
@@ -80,6 +85,8 @@ pub struct ShardReport {
     pub stages: Vec<StageReport>,
     /// Its exchanges.
     pub exchanges: Exchanges,
+    /// What became of those it reported.
+    pub delivered: Delivered,
 }
 
 /// What the kernel programs counted, where there are any. All shards.
@@ -116,7 +123,14 @@ pub struct Conservation {
     pub lost: u64,
     /// Exchanges.
     pub exchanges: Exchanges,
-    /// See [`Exchanges::capture_ratio`].
+    /// Records lost by faults before they could become exchanges, and those of connections that a stage did not know after
+    /// a fault. Each of them may have been an exchange.
+    pub unread: u64,
+    /// Exchanges that were reported by `pair` and lost after it. While something is under way, a delta that was lost counts
+    /// as one exchange; at the end the number is exact.
+    pub undelivered: u64,
+    /// The share of the traffic that was reported, of what has been decided: `(reported - undelivered) / (reported + missed +
+    /// dropped + lost + unread)`; 1 when there was none.
     pub capture_ratio: f64,
     /// Nothing is under way and nothing will come.
     pub settled: bool,
@@ -160,7 +174,9 @@ impl Conservation {
             lost: stages().map(|stage| stage.totals.lost + stage.totals.unsendable).sum::<u64>()
                 + shards.iter().map(unsendable).sum::<u64>(),
             exchanges,
-            capture_ratio: exchanges.capture_ratio(),
+            unread: shards.iter().map(unread).sum(),
+            undelivered: 0,
+            capture_ratio: 1.0,
             settled: in_flight == 0 && shards.iter().all(settled),
             balanced: true,
             imbalances: Vec::new(),
@@ -170,8 +186,25 @@ impl Conservation {
             sums.check_kernel();
             shards.iter().for_each(|shard| sums.check_settled(shard));
         }
+        sums.undelivered = shards.iter().map(|shard| undelivered(shard, sums.settled)).sum();
+        sums.capture_ratio = sums.ratio();
         sums.balanced = sums.imbalances.is_empty();
         sums
+    }
+
+    /// Takes into account that whoever shows the publications refused that many exchanges of them.
+    #[must_use]
+    pub fn with_refused(mut self, exchanges: u64) -> Self {
+        self.undelivered += exchanges;
+        self.capture_ratio = self.ratio();
+        self
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 53 bits")]
+    fn ratio(&self) -> f64 {
+        let Exchanges { reported, missed, dropped, lost, .. } = self.exchanges;
+        let decided = reported + missed + dropped + lost + self.unread;
+        if decided == 0 { 1.0 } else { reported.saturating_sub(self.undelivered) as f64 / decided as f64 }
     }
 
     /// What holds at any moment.
@@ -208,6 +241,19 @@ impl Conservation {
             self.expect("records taken from an edge, and by its stage", stage.name, sent, totals.taken);
             sent = totals.sent;
         }
+        // A lost delta does not say how many exchanges it held; then the difference is what was lost.
+        let (_, after) = parts(shard);
+        let lost_deltas = after.last().map_or(0, |flush| flush.totals.lost) + unsendable_deltas(after);
+        if lost_deltas == 0 && !after.is_empty() {
+            let lost: u64 = counted(after).map(|stage| stage.totals.lost + stage.totals.unsendable).sum();
+            let found = rejected(after) + lost + shard.delivered.exchanges + shard.delivered.lost;
+            self.expect(
+                "exchanges reported, and delivered, rejected or lost",
+                "flush",
+                shard.exchanges.reported,
+                found,
+            );
+        }
     }
 
     fn expect(&mut self, at: &'static str, stage: &'static str, expected: u64, found: u64) {
@@ -219,4 +265,50 @@ impl Conservation {
 
 fn settled(shard: &ShardReport) -> bool {
     shard.drain.ended && shard.stages.iter().all(|stage| stage.totals.finished)
+}
+
+/// The stages up to `pair`, which makes exchanges, and those after it.
+fn parts(shard: &ShardReport) -> (&[StageReport], &[StageReport]) {
+    let pair = shard.stages.iter().position(|stage| stage.name == Pair::NAME);
+    shard.stages.split_at(pair.map_or(shard.stages.len(), |pair| pair + 1))
+}
+
+/// Of the stages after `pair`, those that take exchanges: all but the last.
+fn counted(after: &[StageReport]) -> impl Iterator<Item = &StageReport> {
+    after.split_last().map_or(&[][..], |(_, counted)| counted).iter()
+}
+
+/// Exchanges that the stages after `pair` refused for a reason.
+fn rejected(after: &[StageReport]) -> u64 {
+    counted(after).map(|stage| stage.totals.rejected_total()).sum()
+}
+
+/// Deltas that the last stage but one could not hand on.
+fn unsendable_deltas(after: &[StageReport]) -> u64 {
+    counted(after).last().map_or(0, |aggregate| aggregate.totals.unsendable)
+}
+
+/// Records that were lost before they could become exchanges.
+fn unread(shard: &ShardReport) -> u64 {
+    const UNKNOWN: &str = "unknown_connection";
+    let (before, _) = parts(shard);
+    let unknown = |stage: &StageReport| -> u64 {
+        stage.rejected.iter().filter(|(reason, _)| *reason == UNKNOWN).map(|(_, count)| count).sum()
+    };
+    let lost: u64 = before.iter().map(|stage| stage.totals.lost + unknown(stage)).sum();
+    // What `pair` sends are exchanges; what it lost of those it held is in its account.
+    let unsendable = before.split_last().map_or(0, |(_, rest)| rest.iter().map(|stage| stage.totals.unsendable).sum());
+    shard.drain.unsendable + unsendable + lost.saturating_sub(shard.exchanges.lost)
+}
+
+/// Exchanges reported by `pair` that were lost after it.
+fn undelivered(shard: &ShardReport, settled: bool) -> u64 {
+    let (before, after) = parts(shard);
+    if settled {
+        return shard.exchanges.reported.saturating_sub(rejected(after) + shard.delivered.exchanges);
+    }
+    let lost: u64 = after.iter().map(|stage| stage.totals.lost).sum();
+    // The last ones are publications, counted by what was in them.
+    let unsendable: u64 = before.iter().rev().take(1).chain(counted(after)).map(|stage| stage.totals.unsendable).sum();
+    lost + unsendable + shard.delivered.lost
 }

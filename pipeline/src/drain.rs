@@ -1,7 +1,8 @@
 //! The drain: one thread a shard that asks a source for batches and feeds them into the first edge.
 //!
-//! On a clock of [`POLL`], or of [`QUIET_POLL`] where nothing has happened for a while: the source is asked until it has
-//! nothing, then waited for (the kernel wakes it early when its ring fills). When the edge is full the batch in hand waits and the rest stays in the ring; nothing is ever dropped
+//! On a clock of [`POLL`], or of [`QUIET_POLL`] where nothing has happened for a while: the source is asked until it gives
+//! no more, then waited for, so that what comes meanwhile comes together (the kernel wakes it early when its ring fills).
+//! When the edge is full the batch in hand waits and the rest stays in the ring; nothing is ever dropped
 //! here. When nothing happens, time is sent on alone every [`HEARTBEAT`], which is what moves time-outs and
 //! publications downstream.
 //!

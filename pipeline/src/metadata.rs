@@ -18,7 +18,7 @@ pub mod service;
 use container::Container;
 use redtap_stages::flow::joined::Identity;
 use service::Evidence;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// Most processes remembered.
 pub const MAX_PROCESSES: usize = 16_384;
+/// Most processes whose descriptors are looked at before anything is attached.
+pub const MAX_SEARCHED: usize = 4_096;
 /// Most bytes read of one file.
 pub const MAX_READ: usize = 256 * 1024;
 
@@ -70,6 +72,30 @@ pub struct ResolverStats {
     pub evicted: u64,
     /// Processes remembered now.
     pub known: u64,
+}
+
+/// The processes known at one moment, to be looked at without holding up who asks.
+#[derive(Debug)]
+pub(super) struct Survey {
+    proc: PathBuf,
+    known: Vec<(u32, u64)>,
+}
+
+impl Survey {
+    pub(super) fn of(resolver: &Resolver) -> Self {
+        let known = resolver.known.iter().map(|(&pid, known)| (pid, known.found.start)).collect();
+        Self { proc: resolver.settings.proc.clone(), known }
+    }
+
+    /// Pid and former start of those that are gone, or are others by now.
+    pub(super) fn gone(&self) -> Vec<(u32, u64)> {
+        let gone = |&&(pid, start): &&(u32, u64)| process::start(&self.proc, pid) != Some(start);
+        self.known.iter().filter(gone).copied().collect()
+    }
+
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.known.iter().map(|&(pid, _)| pid)
+    }
 }
 
 #[derive(Debug)]
@@ -138,22 +164,35 @@ impl Resolver {
 
     /// The processes that were known and are gone, or are others by now. They are forgotten.
     pub fn gone(&mut self) -> Vec<u32> {
-        let gone: Vec<u32> = self
-            .known
-            .iter()
-            .filter(|(pid, known)| self.start(**pid) != Some(known.found.start))
-            .map(|(&pid, _)| pid)
-            .collect();
-        for pid in &gone {
-            self.known.remove(pid);
-        }
-        self.identities.retain(|_, identity| identity.strong_count() > 0);
-        gone
+        let gone = Survey::of(self).gone();
+        self.forget(&gone)
     }
 
-    /// The processes known, for looking at their network namespaces.
-    pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.known.keys().copied()
+    /// Forgets processes, by pid and start, that a [`Survey`] found gone, and says which those were: one that was looked up
+    /// again since then stays.
+    pub(super) fn forget(&mut self, gone: &[(u32, u64)]) -> Vec<u32> {
+        let mut forgotten = Vec::new();
+        for (pid, start) in gone {
+            if self.known.get(pid).is_some_and(|known| known.found.start == *start) {
+                self.known.remove(pid);
+                forgotten.push(*pid);
+            }
+        }
+        self.identities.retain(|_, identity| identity.strong_count() > 0);
+        forgotten
+    }
+
+    /// Looks up the processes that hold listening sockets now, so that servers are known by name before their first
+    /// request is seen. Looks at the descriptors of at most [`MAX_SEARCHED`] processes.
+    pub fn know_listeners(&mut self) {
+        let pids: Vec<u32> = process::all(&self.settings.proc).take(MAX_SEARCHED).collect();
+        let listeners = local::listeners(&self.settings.proc, pids.iter().copied());
+        let inodes: HashSet<u64> = listeners.iter().map(|one| one.inode).collect();
+        for pid in pids {
+            if local::sockets(&self.settings.proc, pid).iter().any(|inode| inodes.contains(inode)) {
+                self.look_up(pid);
+            }
+        }
     }
 
     /// The processes known and who they are.

@@ -97,6 +97,8 @@ pub struct RegistryStats {
     pub expired: u64,
     /// Observations refused because [`MAX_SERIES`] was reached.
     pub refused: u64,
+    /// Exchanges among them.
+    pub exchanges_refused: u64,
     /// Identities not shown because [`MAX_TARGETS`] was reached.
     pub targets_refused: u64,
     /// Publications taken.
@@ -159,6 +161,7 @@ impl Registry {
             match inner.slot_of(&delta.series, publication.at, created) {
                 Some(slot) => inner.gain(slot, &delta.gain, publication.at),
                 None => {
+                    inner.stats.exchanges_refused += crate::topology::exchanges(delta);
                     inner.stats.refused += match &delta.gain {
                         Gain::Count(n) => *n,
                         Gain::Histogram(gain) => gain.count,

@@ -260,20 +260,21 @@ impl<S: Stage, X: Exit<S::Out>> Runner<S, X> {
             self.ticked = Some(now);
             self.totals.ticks += 1;
         }
-        self.run_hook();
         self.emit();
+        self.run_hook();
         self.publish();
     }
 
     fn drain(&mut self) {
         let now = self.now;
         self.guarded(0, |stage, out| stage.drain(now, out));
-        self.run_hook();
         self.drained = true;
         self.emit();
+        self.run_hook();
         self.publish();
     }
 
+    /// After what the stage gave is on its way: a hook that panics costs the stage, but no record that it passed on.
     fn run_hook(&mut self) {
         if let Some(mut hook) = self.parts.hook.take() {
             self.guarded(0, |stage, _| hook(stage));

@@ -203,6 +203,8 @@ impl SelfMetrics {
         self.counter("redtap_exchanges_missed_unidentified_total", Vec::new(), exchanges.missed_unidentified);
         self.counter("redtap_exchanges_dropped_total", Vec::new(), exchanges.dropped);
         self.counter("redtap_exchanges_lost_total", Vec::new(), exchanges.lost);
+        self.counter("redtap_exchanges_undelivered_total", Vec::new(), sums.undelivered);
+        self.counter("redtap_records_unread_total", Vec::new(), sums.unread);
         self.gauge("redtap_exchanges_pending", Vec::new(), float(exchanges.pending));
         self.gauge("redtap_capture_ratio", Vec::new(), sums.capture_ratio);
         self.gauge("redtap_balanced", Vec::new(), if sums.balanced { 1.0 } else { 0.0 });
@@ -334,6 +336,8 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     ("redtap_exchanges_dropped_total", "Exchanges not followed because a bound was reached."),
     ("redtap_exchanges_lost_total", "Exchanges lost with a faulted stage."),
+    ("redtap_exchanges_undelivered_total", "Exchanges put out and lost before they were shown."),
+    ("redtap_records_unread_total", "Records lost by faults before they could become exchanges."),
     ("redtap_exchanges_pending", "Exchanges waiting for their answer."),
     ("redtap_capture_ratio", "Share of the decided exchanges that were reported."),
     ("redtap_balanced", "1 if all sums that must be equal are."),
@@ -397,6 +401,7 @@ mod tests {
                 inlet: crate::edge::EdgeTotals::default(),
             }],
             exchanges: crate::conservation::Exchanges::default(),
+            delivered: crate::conservation::Delivered::default(),
         };
         let shards = [shard];
         let conservation = Conservation::of(None, &shards);

@@ -28,6 +28,8 @@ pub enum Lease {
     Ring(redtap_kernel::ring::Lease),
     /// Made for this batch.
     Owned(Vec<u8>),
+    /// Made for this batch, and used again after it.
+    Recycled(rings::Recycled),
     /// Shared with other batches.
     Shared(Arc<[u8]>),
 }
@@ -37,6 +39,7 @@ impl AsRef<[u8]> for Lease {
         match self {
             Self::Ring(lease) => lease.as_ref(),
             Self::Owned(bytes) => bytes,
+            Self::Recycled(memory) => memory.as_ref(),
             Self::Shared(bytes) => bytes,
         }
     }
@@ -47,6 +50,7 @@ impl fmt::Debug for Lease {
         let kind = match self {
             Self::Ring(_) => "Ring",
             Self::Owned(_) => "Owned",
+            Self::Recycled(_) => "Recycled",
             Self::Shared(_) => "Shared",
         };
         write!(f, "Lease::{kind}({} bytes)", self.as_ref().len())

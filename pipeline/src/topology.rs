@@ -35,11 +35,13 @@ use redtap_stages::time::Nanos;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod publish;
 pub use publish::PublicationSink;
-use publish::{Lost, Publications};
+pub(crate) use publish::exchanges;
+use publish::{Fate, Publications};
 
 /// Lists of wanted processes that may wait to be looked at; while it is full, `join` keeps what it wants.
 pub const WANTED_QUEUE: usize = 64;
@@ -132,12 +134,22 @@ impl Topology {
 pub struct ShardControls {
     /// `decode`: listening ports.
     pub decode: Remote<Decode<Lease>>,
-    /// `join`: facts, identities.
-    pub join: Remote<Join>,
+    /// `identify`.
+    pub identify: Remote<Identify<Lease>>,
+    /// `parse`.
+    pub parse: Remote<Parse<Lease>>,
+    /// `pair`.
+    pub pair: Remote<Pair>,
+    /// `filter`.
+    pub filter: Remote<Filter>,
     /// `converge`: its counts.
     pub converge: Remote<Converge>,
+    /// `join`: facts, identities.
+    pub join: Remote<Join>,
     /// `aggregate`: its counts.
     pub aggregate: Remote<Aggregate>,
+    /// `flush`.
+    pub flush: Remote<Flush>,
 }
 
 /// A running topology.
@@ -253,20 +265,21 @@ struct Shard {
     drain: Arc<Mutex<DrainTotals>>,
     stages: Vec<(Arc<StageStats>, EdgeView)>,
     exchanges: Arc<Mutex<Exchanges>>,
-    publications_lost: Lost,
+    fate: Fate,
     controls: ShardControls,
 }
 
 impl Shard {
     fn report(&self) -> ShardReport {
         // Downstream first, so that nothing seems to arrive before it was sent.
+        let delivered = self.fate.so_far();
         let exchanges = *self.exchanges.lock();
         let mut stages: Vec<_> = self.stages.iter().rev().map(|(stats, edge)| stage_report(stats, edge)).collect();
         stages.reverse();
         if let Some(last) = stages.last_mut() {
-            last.totals.unsendable += self.publications_lost.count();
+            last.totals.unsendable += delivered.publications_lost;
         }
-        ShardReport { drain: *self.drain.lock(), stages, exchanges }
+        ShardReport { drain: *self.drain.lock(), stages, exchanges, delivered }
     }
 }
 
@@ -290,12 +303,14 @@ impl Wiring<'_> {
     ) -> Shard {
         let stages = self.plan.stages.clone();
         let exchanges = Arc::new(Mutex::new(Exchanges::default()));
-        let (segments, decode) = chain.link(events, every_second(move || Decode::new(stages.decode.clone())));
-        let (segments, _) = chain.link(segments, every_second(Identify::<Lease>::new));
-        let (messages, _) = chain.link(segments, every_second(Parse::<Lease>::new));
-        let pair = place(move || Pair::new(stages.pair.clone()), TIMEOUT_TICK, Some(account_to(&exchanges)));
-        let (paired, _) = chain.link(messages, pair);
-        let (wanted_ones, _) = chain.link(paired, every_second(move || Filter::new(stages.filter.clone())));
+        let strangers = Strangers::default();
+        let decode = move || Decode::new(stages.decode.clone());
+        let (segments, decode) = chain.link(events, place(decode, crate::runner::TICK, Some(strangers.introduce())));
+        let (segments, identify) = chain.link(segments, every_second(strangers.made_by(Identify::<Lease>::new)));
+        let (messages, parse) = chain.link(segments, every_second(strangers.made_by(Parse::<Lease>::new)));
+        let pair = strangers.made_by(move || Pair::new(stages.pair.clone()));
+        let (paired, pair) = chain.link(messages, place(pair, TIMEOUT_TICK, Some(account_to(&exchanges))));
+        let (wanted_ones, filter) = chain.link(paired, every_second(move || Filter::new(stages.filter.clone())));
         let (converged, converge) =
             chain.link(wanted_ones, every_second(move || Converge::new(stages.converge.clone())));
         let (outlet, joined) = chain.edge();
@@ -305,14 +320,14 @@ impl Wiring<'_> {
         chain.call(move |bell| tap.add_bell(bell));
         let (deltas, aggregate) = chain.link(joined, every_second(move || Aggregate::with(stages.aggregate.clone())));
         let exit = Publications::new(self.shard, Arc::clone(&self.sinks.publications));
-        let publications_lost = exit.lost();
-        chain.end(deltas, place(move || Flush::new(stages.flush.clone()), TIMEOUT_TICK, None), exit);
+        let fate = exit.fate();
+        let flush = chain.end(deltas, place(move || Flush::new(stages.flush.clone()), TIMEOUT_TICK, None), exit);
         Shard {
             drain: Arc::default(),
             stages: chain.stats.iter().cloned().zip(chain.edges.iter().cloned()).collect(),
             exchanges,
-            publications_lost,
-            controls: ShardControls { decode, join, converge, aggregate },
+            fate,
+            controls: ShardControls { decode, identify, parse, pair, filter, converge, join, aggregate, flush },
         }
     }
 
@@ -340,6 +355,34 @@ impl Wiring<'_> {
 const TIMEOUT_TICK: Nanos = Nanos::from_millis(250);
 /// How often `join` asks, and lets go of what it holds for an answer.
 const JOIN_TICK: Nanos = Nanos::from_millis(50);
+
+/// Stages that were started anew after a fault and know no connection. `decode` says its connections again for them;
+/// without that they would stay blind to each until it is closed.
+#[derive(Debug, Clone, Default)]
+struct Strangers(Arc<AtomicBool>);
+
+impl Strangers {
+    /// `fresh`, of which every stage but the first is a stranger.
+    fn made_by<S>(&self, mut fresh: impl FnMut() -> S + Send + 'static) -> impl FnMut() -> S + Send + 'static {
+        let (there, mut first) = (Arc::clone(&self.0), true);
+        move || {
+            if !std::mem::replace(&mut first, false) {
+                there.store(true, Ordering::Release);
+            }
+            fresh()
+        }
+    }
+
+    /// For `decode`, after each of its turns.
+    fn introduce(&self) -> Hook<Decode<Lease>> {
+        let there = Arc::clone(&self.0);
+        Box::new(move |decode| {
+            if there.load(Ordering::Relaxed) && there.swap(false, Ordering::Acquire) {
+                decode.reopen();
+            }
+        })
+    }
+}
 
 fn every_second<S>(fresh: impl FnMut() -> S + Send + 'static) -> Place<S> {
     place(fresh, crate::runner::TICK, None)

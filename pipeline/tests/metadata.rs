@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
 use redtap::metadata::local::{addresses, listeners, sockets};
-use redtap::metadata::{Found, Resolver, ResolverSettings};
+use redtap::metadata::{Found, MAX_SEARCHED, Resolver, ResolverSettings};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -165,4 +165,18 @@ fn finds_the_addresses_of_this_host() {
     let found = addresses(Path::new("/proc"));
     assert!(found.contains(&Ipv4Addr::LOCALHOST.into()), "{found:?}");
     assert!(!found.contains(&Ipv4Addr::UNSPECIFIED.into()));
+}
+
+#[test]
+fn who_listens_is_known_before_anybody_asks() {
+    let _socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut resolver = resolver(&[]);
+    resolver.know_listeners();
+    let own = std::process::id();
+    let (_, identity) = resolver.processes().find(|(pid, _)| *pid == own).expect("this process listens");
+    assert!(identity.process.starts_with("metadata"), "{identity:?}");
+    assert!(resolver.processes().count() < MAX_SEARCHED);
+    let plain = Running::start(Command::new("sh").arg("-c").arg("echo here; exec sleep 1000"));
+    resolver.know_listeners();
+    assert!(resolver.processes().all(|(pid, _)| pid != plain.pid()), "one that does not listen is not looked at");
 }

@@ -3,7 +3,7 @@
 
 use redtap::edge::{EdgeCapacity, EdgeView, Inlet, Outlet, edge};
 use redtap::runner::{
-    ControlRefused, Controls, NoVerdicts, Parts, Runner, StageStats, TIME_STEP, Turn, Turns, VerdictSink,
+    ControlRefused, Controls, Hook, NoVerdicts, Parts, Runner, StageStats, TIME_STEP, Turn, Turns, VerdictSink,
 };
 use redtap_stages::abi::{Capture, Verdict};
 use redtap_stages::flow::message::MessageBatch;
@@ -81,6 +81,10 @@ struct Bench {
 }
 
 fn bench(places: usize) -> Bench {
+    bench_with(places, None)
+}
+
+fn bench_with(places: usize, hook: Option<Hook<Delay>>) -> Bench {
     let capacity = EdgeCapacity::new(places).unwrap();
     let (source, inlet) = edge(capacity);
     let (exit, sink) = edge(capacity);
@@ -90,7 +94,7 @@ fn bench(places: usize) -> Bench {
         inlet,
         exit,
         verdicts: Arc::new(NoVerdicts),
-        hook: None,
+        hook,
         tick_every: Nanos::SECOND,
     });
     let stats = runner.stats();
@@ -182,6 +186,26 @@ fn a_panic_costs_the_batch_in_hand_and_what_the_stage_held() {
     assert_eq!((end.taken, end.passed, end.lost, end.faults), (8, 3, 4, 1));
     assert_eq!(bench.stats.rejected(), vec![("odd", 1)]);
     assert_eq!(end.sent, 3);
+}
+
+#[test]
+fn a_hook_that_panics_costs_nothing_that_was_passed_on() {
+    let mut turns = 0;
+    let mut bench = bench_with(
+        8,
+        Some(Box::new(move |_| {
+            turns += 1;
+            assert_ne!(turns, 1, "as asked by a test");
+        })),
+    );
+    bench.feed(0, &[2, 4, 6]);
+    bench.runner.turn();
+    let after = bench.stats.totals();
+    assert_eq!((after.faults, after.passed, after.lost), (1, 2, 1), "6 was held");
+    assert_eq!(after.sent, after.passed, "what was passed on is on its way");
+    bench.source = None;
+    while bench.runner.turn() != Turn::Finished {}
+    assert_eq!(bench.taken().concat(), vec![2, 4]);
 }
 
 #[test]

@@ -6,7 +6,10 @@ use redtap::blueprint::{Blueprint, StageId, ThreadPlan};
 use redtap::chain::Remote;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::engine::Engines;
+use redtap::metadata::feed::{Feed, FeedSettings};
+use redtap::metadata::{Resolver, ResolverSettings};
 use redtap::recording::RecordingReader;
+use redtap::registry::{Registry, RegistrySettings};
 use redtap::runner::NoVerdicts;
 use redtap::source::Source;
 use redtap::source::stream_time::{Iterated, Records, StreamTime};
@@ -17,9 +20,11 @@ use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::delta::{Gain, Publication};
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::stage::Stage;
+use redtap_stages::time::Nanos;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -193,6 +198,8 @@ fn endless() -> Box<dyn Source> {
             shift(record, offset_of!(EventHeader, conn_id), round * 1_000_000);
             shift(record, offset_of!(EventHeader, ts_ns), round * 60_000_000_000);
             shift(record, offset_of!(EventHeader, other_ts_ns), round * 60_000_000_000);
+            // Other processes too: pid and tid lie in one word, and one in the upper half is one in the tid.
+            shift(record, offset_of!(EventHeader, pid), round % 50_000);
         }
         records
     });
@@ -274,6 +281,41 @@ fn a_stage_that_panics_is_replaced_and_the_sums_still_balance() {
     assert_eq!(faults, [1, 0, 0, 0, 0, 1, 1, 1, 0]);
 }
 
+/// Does not survive its first publication.
+#[derive(Default)]
+struct Clumsy(AtomicU64);
+
+impl PublicationSink for Clumsy {
+    fn publish(&self, _: usize, _: Publication) {
+        assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 0, "as asked by a test");
+    }
+}
+
+#[test]
+fn what_is_lost_after_pairing_is_not_part_of_the_share_that_was_reported() {
+    let plan = Blueprint::default().check().unwrap();
+    let sinks =
+        Sinks { publications: Arc::new(Clumsy::default()), verdicts: Arc::new(NoVerdicts), tap: Arc::default() };
+    let running = Topology::start(plan, vec![endless()], sinks).unwrap();
+    run_until_taken(&running, 1_000);
+    let controls = running.controls(0).unwrap();
+    break_stage(&controls.converge);
+    break_stage(&controls.aggregate);
+    let taken = running.report()[0].stages[0].totals.taken;
+    run_until_taken(&running, taken + 2_000);
+    let stopped = running.stop(PATIENCE);
+    assert_settled(&stopped);
+    let sums = stopped.conservation(None);
+    let shard = &stopped.shards[0];
+    assert!(shard.delivered.lost > 0, "{shard:#?}");
+    assert_eq!(sums.exchanges.reported - sums.undelivered, shard.delivered.exchanges);
+    assert!(sums.undelivered >= shard.delivered.lost);
+    let share = shard.delivered.exchanges as f64 / sums.exchanges.reported as f64;
+    assert!((sums.capture_ratio - share).abs() < 1e-9, "{} is not {share}", sums.capture_ratio);
+    let worse = sums.clone().with_refused(shard.delivered.exchanges);
+    assert!(worse.capture_ratio.abs() < f64::EPSILON, "{}", worse.capture_ratio);
+}
+
 #[test]
 fn control_functions_reach_their_stages() {
     let (running, _) = start(Blueprint::default(), vec![endless()], &Arc::default());
@@ -285,6 +327,31 @@ fn control_functions_reach_their_stages() {
     assert_eq!(wanted.shard, 0);
     assert!(!wanted.processes.is_empty());
     assert_settled(&running.stop(PATIENCE));
+}
+
+#[test]
+fn questions_are_answered_while_a_round_takes_long() {
+    let (running, _) = start(Blueprint::default(), vec![endless()], &Arc::default());
+    let proc = tempfile::tempdir().unwrap();
+    let tcp = proc.path().join("self/net/tcp");
+    std::fs::create_dir_all(tcp.parent().unwrap()).unwrap();
+    let settings =
+        FeedSettings { proc: proc.path().into(), hosts: proc.path().join("hosts"), expiry: Nanos::from_secs(900) };
+    let resolver = Resolver::new(ResolverSettings::default());
+    let feed = Feed::start(&running, resolver, Arc::new(Registry::new(RegistrySettings::default())), settings).unwrap();
+    // From now on the table of sockets is one that is never read to its end.
+    assert!(std::process::Command::new("mkfifo").arg(&tcp).status().unwrap().success());
+    let endless_table = std::fs::OpenOptions::new().write(true).open(&tcp).unwrap();
+    // Opened, so a round is in the middle of it.
+    let before = feed.stats().looked_up;
+    while feed.stats().looked_up < before + 10 {
+        assert!(!running.sources_ended());
+        thread::yield_now();
+    }
+    drop(endless_table);
+    std::fs::remove_file(&tcp).unwrap();
+    assert_settled(&running.stop(PATIENCE));
+    feed.stop();
 }
 
 #[test]
@@ -300,6 +367,7 @@ fn a_record_more_or_less_anywhere_is_noticed() {
     assert!(noticed(&|shard| shard.drain.source.records += 1), "given but not fed");
     assert!(noticed(&|shard| shard.drain.fed -= 1), "fed less than given");
     assert!(noticed(&|shard| shard.exchanges.seen += 1), "an exchange without a fate");
+    assert!(noticed(&|shard| shard.delivered.exchanges -= 1), "an exchange that was reported and not delivered");
     for place in 0..9 {
         assert!(noticed(&|shard| shard.stages[place].totals.passed += 1), "{place}: passed on what it did not take");
         assert!(

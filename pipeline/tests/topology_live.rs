@@ -1,14 +1,23 @@
 //! The pipeline on a real kernel, with real servers and clients in a cgroup of their own: what the kernel attempted is
 //! refused or received, to the record, also when nobody read the ring for a while.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "in tests a panic is a failure, and a skip says why")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "in tests a panic is a failure, and a skip says why"
+)]
 
 use redtap::blueprint::{Blueprint, ThreadPlan};
+use redtap::chain::Remote;
 use redtap::conservation::{Conservation, KernelCounts};
-use redtap::source::{RingSource, Source};
+use redtap::source::rings::HURRY;
+use redtap::source::{BATCH_RECORDS, Filled, RingSource, Source};
 use redtap::topology::{PublicationSink, Running, Sinks, Topology};
 use redtap_kernel::filters::{Filter, Filters, Verb};
 use redtap_kernel::probe::{Probe, ProbeOptions};
 use redtap_stages::flow::delta::Publication;
+use redtap_stages::flow::event::EventBatch;
+use redtap_stages::stage::{Batch as _, Stage};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +28,9 @@ use std::time::Duration;
 
 /// Only for what must end and would hang forever if it did not.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Requests whose records, at least 4 of more than 144 bytes each, are more than what may wait in a ring of 1 MiB.
+const MANY: usize = 200;
 
 struct Discard;
 
@@ -88,10 +100,10 @@ fn inside(cgroup: &std::path::Path, script: &str) -> Command {
 
 /// One that is free now, given to one test only.
 fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(21_410);
+    static NEXT: AtomicU16 = AtomicU16::new(21_610);
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(port < 21_500, "no port is free");
+        assert!(port < 21_700, "no port is free");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -148,6 +160,41 @@ fn everything_attempted_is_received_while_there_is_room() {
 }
 
 #[test]
+fn what_comes_within_one_wait_comes_together() {
+    let Some(ground) = Ground::new("clock") else { return };
+    let probe = ground.probe(ProbeOptions { ring_bytes: 1 << 20, ..ProbeOptions::default() });
+    let (mut sources, _) = RingSource::of(&probe).unwrap();
+    let source = &mut sources[0];
+    let mut batch = EventBatch::default();
+    ground.run("redis-cli -p $PORT ping");
+    assert!(matches!(source.fill(&mut batch), Filled::Records(_)), "the first round waits for nothing");
+    let first = batch.len();
+    assert!(first >= 4, "a request and its answer, sent and received");
+    batch.recycle();
+    while matches!(source.fill(&mut batch), Filled::Records(_)) {
+        batch.recycle();
+    }
+    for _ in 0..3 {
+        ground.run("redis-cli -p $PORT ping");
+        assert!(matches!(source.fill(&mut batch), Filled::Nothing(_)), "a few records are not worth a batch");
+    }
+    source.wait(Duration::from_millis(1));
+    assert!(matches!(source.fill(&mut batch), Filled::Records(_)));
+    assert!(batch.len() >= 3 * 4, "{} after {first}", batch.len());
+    batch.recycle();
+    // Much is read without a wait, and so is what is left at the end.
+    ground.run(&format!("redis-cli -p $PORT -r {MANY} ping"));
+    assert!(source.totals().ring_unread >= source.totals().ring_capacity / HURRY as u64);
+    assert!(matches!(source.fill(&mut batch), Filled::Records(_)));
+    assert_eq!(batch.len(), BATCH_RECORDS);
+    source.stop();
+    while !matches!(source.fill(&mut batch), Filled::End(_)) {
+        batch.recycle();
+    }
+    assert_eq!(source.totals().ring_unread, 0);
+}
+
+#[test]
 fn a_ring_that_nobody_reads_costs_records_and_each_is_counted() {
     let Some(ground) = Ground::new("full") else { return };
     let probe = ground.probe(ProbeOptions { ring_bytes: 64 << 10, ..ProbeOptions::default() });
@@ -175,6 +222,64 @@ fn shards_share_the_connections_and_lose_none() {
     for shard in &stopped.shards {
         assert!(shard.stages[0].totals.taken > 0, "{shard:#?}");
     }
+}
+
+fn break_stage<S: Stage>(remote: &Remote<S>) {
+    remote.apply(|_| panic!("as asked by a test")).unwrap();
+}
+
+#[test]
+fn after_a_panic_in_any_stage_open_connections_are_seen_again_and_the_loss_is_counted() {
+    let Some(ground) = Ground::new("fault") else { return };
+    let probe = ground.probe(ProbeOptions::default());
+    let running = start(&probe, ThreadPlan::one());
+    // A few connections that stay open for all of it.
+    let script = "exec redis-benchmark -p $PORT -n 3000000 -c 4 -t get -q";
+    let mut load = inside(&ground.cgroup, script).env("PORT", ground.port.to_string()).spawn().unwrap();
+    let mut grow = |by: u64| {
+        let until = running.report()[0].delivered.exchanges + by;
+        while running.report()[0].delivered.exchanges < until {
+            assert!(load.try_wait().unwrap().is_none(), "nothing is reported any more");
+            thread::yield_now();
+        }
+    };
+    grow(1);
+    let opened = || running.report()[0].stages[0].totals.passed;
+    let controls = running.controls(0).unwrap();
+    let breaks: [&dyn Fn(); 9] = [
+        &|| break_stage(&controls.decode),
+        &|| break_stage(&controls.identify),
+        &|| break_stage(&controls.parse),
+        &|| break_stage(&controls.pair),
+        &|| break_stage(&controls.filter),
+        &|| break_stage(&controls.converge),
+        &|| break_stage(&controls.join),
+        &|| break_stage(&controls.aggregate),
+        &|| break_stage(&controls.flush),
+    ];
+    for (place, break_it) in breaks.iter().enumerate() {
+        let before = opened();
+        break_it();
+        while running.report()[0].stages[place].totals.faults == 0 {
+            thread::yield_now();
+        }
+        // What was under way is over; then come exchanges of connections that the stage has to be told of again.
+        while opened() < before + 20_000 {
+            thread::yield_now();
+        }
+        grow(1_000);
+    }
+    let stopped = running.stop(PATIENCE);
+    drop(load.kill());
+    drop(load.wait());
+    assert!(stopped.clean, "{:?}", stopped.unfinished);
+    let sums = stopped.conservation(None);
+    assert!(sums.settled && sums.balanced, "{sums:#?}");
+    let shard = &stopped.shards[0];
+    assert!(shard.stages.iter().all(|stage| stage.totals.faults == 1), "{shard:#?}");
+    assert!(sums.unread > 0 && sums.capture_ratio < 1.0, "{sums:#?}");
+    assert!(sums.capture_ratio > 0.5, "{sums:#?}");
+    assert_eq!(sums.exchanges.reported - sums.undelivered, shard.delivered.exchanges);
 }
 
 #[test]

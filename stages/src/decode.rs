@@ -108,6 +108,8 @@ pub struct Decode<M> {
     listeners: Arc<ListeningPorts>,
     /// Moves with each new set of listeners.
     listeners_epoch: u32,
+    /// The connections are to be said again.
+    reopen: bool,
     connections: Connections,
     ledger: Ledger,
     memory: PhantomData<fn() -> M>,
@@ -124,6 +126,7 @@ impl<M> Decode<M> {
             pool: info::Pool::default(),
             listeners: Arc::default(),
             listeners_epoch: 0,
+            reopen: false,
             connections: Connections::default(),
             ledger: Ledger::new::<Reject>(),
             memory: PhantomData,
@@ -134,6 +137,24 @@ impl<M> Decode<M> {
     pub fn set_listeners(&mut self, listeners: Arc<ListeningPorts>) {
         self.listeners = listeners;
         self.listeners_epoch = self.listeners_epoch.wrapping_add(1);
+    }
+
+    /// Says every connection that it follows again, before the next record: a stage after this one was started anew and
+    /// knows none. To that one they begin in the middle, so they are [late](ConnInfo::late) from now on.
+    pub fn reopen(&mut self) {
+        self.reopen = true;
+    }
+
+    fn say_again(&mut self, now: Nanos, out: &mut Outbox<'_>) {
+        if !std::mem::take(&mut self.reopen) {
+            return;
+        }
+        for conn in self.table.all() {
+            if !conn.info.late {
+                Arc::make_mut(&mut conn.info).late = true;
+            }
+            out.push(conn.key, now, What::Opened(Arc::clone(&conn.info)));
+        }
     }
 
     /// How many connections came and went.
@@ -267,6 +288,7 @@ impl<M: Memory> Stage for Decode<M> {
     fn process(&mut self, now: Nanos, input: &mut Self::In, out: &mut Self::Out) {
         debug_assert!(out.memory.is_none(), "a batch has one memory");
         let before = out.items.len();
+        self.say_again(now, &mut Outbox(&mut out.items));
         let memory = input.memory.take();
         let bytes = memory.as_ref().map_or(&[][..], M::as_ref);
         for &span in &input.records {

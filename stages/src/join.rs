@@ -18,7 +18,7 @@ mod peers;
 mod processes;
 mod recent;
 
-pub use fact::{Fact, NameSource, Wanted};
+pub use fact::{Fact, Wanted};
 
 use crate::flow::conn::{Address, Owner, Role};
 use crate::flow::converged::Converged;
@@ -32,7 +32,7 @@ use addresses::Addresses;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use peers::{Pair, Peers, pair};
-use processes::{Named, Processes};
+use processes::{Named, Processes, Version};
 use recent::Recent;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -89,13 +89,30 @@ struct Memo {
     /// For this owner and this other end (a datagram socket may change it) ...
     owner: Owner,
     remote: Address,
-    /// ... in this state of knowledge of processes ...
+    /// ... in this state of knowledge of processes, or any later one that says nothing new of these two ...
     epoch: u64,
+    version: Version,
+    /// The process at the other end, if that one is watched.
+    other: Option<(u32, Version)>,
     named: Named,
     peer: Symbol,
-    watched: bool,
     /// ... and until then.
     until: Nanos,
+}
+
+impl Memo {
+    /// Nothing was learned since of the processes at its ends.
+    fn holds(&mut self, processes: &Processes) -> bool {
+        if self.epoch == processes.epoch() {
+            return true;
+        }
+        let same = self.version == processes.version(self.owner.pid)
+            && self.other.is_none_or(|(pid, version)| version == processes.version(pid));
+        if same {
+            self.epoch = processes.epoch();
+        }
+        same
+    }
 }
 
 /// Exchanges of one connection that wait.
@@ -168,7 +185,7 @@ impl Join {
         match fact {
             Fact::Process { pid, identity } => self.processes.learn(pid, identity, &mut self.services),
             Fact::ProcessGone { pid } => self.processes.gone(self.now, pid),
-            Fact::Name { ip, name, source } => self.addresses.told(ip, name, source),
+            Fact::Name { ip, name } => self.addresses.told(ip, name),
             Fact::Listener { ip, port, service } => {
                 let service = (!service.is_empty()).then(|| self.services.intern(&service));
                 self.peers.told(ip, port, service);
@@ -223,9 +240,9 @@ impl Join {
         let memo = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote);
         let is_new = memo.is_none();
         if let Some(memo) = memo {
-            let same = memo.epoch == self.processes.epoch() && memo.owner == conn.owner && now < memo.until;
+            let same = memo.owner == conn.owner && now < memo.until && memo.holds(&self.processes);
             if same && !waits && !resolves {
-                let (named, peer) = (memo.named.clone(), (memo.peer.clone(), memo.watched));
+                let (named, peer) = (memo.named.clone(), (memo.peer.clone(), memo.other.is_some()));
                 return self.pass(converged, named, peer, out);
             }
         }
@@ -334,33 +351,33 @@ impl Join {
     fn find(&mut self, now: Nanos, exchange: &Exchange, over: bool) -> Option<(Named, (Symbol, bool))> {
         let conn = &*exchange.conn;
         let named = self.named(now, &conn.owner, over)?;
-        let epoch = self.processes.epoch();
+        let (epoch, version) = (self.processes.epoch(), self.processes.version(conn.owner.pid));
         let mut first = true;
         if let Some(memo) = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote) {
             first = false;
-            if now < memo.until && (memo.epoch == epoch || !memo.watched) {
-                (memo.owner, memo.epoch, memo.named) = (conn.owner, epoch, named.clone());
-                return Some((named, (memo.peer.clone(), memo.watched)));
+            if now < memo.until && memo.other.is_none_or(|(pid, version)| self.processes.version(pid) == version) {
+                (memo.owner, memo.epoch, memo.version, memo.named) = (conn.owner, epoch, version, named.clone());
+                return Some((named, (memo.peer.clone(), memo.other.is_some())));
             }
         }
         let (peer, watched) = self.peer(now, exchange, first, over)?;
         let good = match watched {
-            true => limits::CONNECTION_IDLE,
-            false if peer.is_empty() => PEER_NOTHING_GOOD,
-            false => PEER_NAME_GOOD,
+            Some(_) => limits::CONNECTION_IDLE,
+            None if peer.is_empty() => PEER_NOTHING_GOOD,
+            None => PEER_NAME_GOOD,
         };
-        let until = now + good;
         let memo = Memo {
             owner: conn.owner,
             remote: conn.remote,
             epoch,
+            version,
+            other: watched.map(|pid| (pid, self.processes.version(pid))),
             named: named.clone(),
             peer: peer.clone(),
-            watched,
-            until,
+            until: now + good,
         };
         self.memos.put(conn.id, memo);
-        Some((named, (peer, watched)))
+        Some((named, (peer, watched.is_some())))
     }
 
     /// What `owner` is called; `None` while that is being asked, unless time is `over`.
@@ -371,18 +388,18 @@ impl Join {
         }
     }
 
-    /// Who is at the other end, and whether that one is watched; `None` while it may still show itself: at the `first`
+    /// Who is at the other end, and its process if that one is watched; `None` while it may still show itself: at the `first`
     /// exchanges of a connection within this host.
-    fn peer(&mut self, now: Nanos, exchange: &Exchange, first: bool, over: bool) -> Option<(Symbol, bool)> {
+    fn peer(&mut self, now: Nanos, exchange: &Exchange, first: bool, over: bool) -> Option<(Symbol, Option<u32>)> {
         let near = exchange.conn.remote.ip().is_none_or(|ip| self.addresses.is_near(ip));
         if let Some(owner) = self.peers.other(exchange, near) {
-            return self.named(now, &owner, over).map(|named| (named.service, true));
+            return self.named(now, &owner, over).map(|named| (named.service, Some(owner.pid)));
         }
         let told = if exchange.side == Role::Client { self.peers.listener(exchange, near) } else { None };
         if told.is_none() && near && first && !over && self.settings.wait_for_peer {
             return None;
         }
-        Some((told.unwrap_or_else(|| self.name(exchange)), false))
+        Some((told.unwrap_or_else(|| self.name(exchange)), None))
     }
 
     /// What the other end is called by its address.

@@ -312,6 +312,25 @@ fn an_idle_connection_is_forgotten_and_goes_on_where_it_stood() {
 }
 
 #[test]
+fn says_its_open_connections_again_when_asked_once_and_before_the_next_record() {
+    let mut bench = bench();
+    for id in 1..=3 {
+        bench.give(&data(id, Ingress, 0, 0, 0, 5));
+    }
+    bench.give(&header(2, kind::CLOSE, Ingress, 0));
+    bench.decode.reopen();
+    let items = bench.give(&data(3, Egress, 1, 0, 5, 7));
+    assert_eq!(items.iter().map(words).collect::<Vec<_>>(), ["opened", "opened", "out 0+7!"]);
+    let said = items.iter().filter_map(|item| match &item.what {
+        What::Opened(info) => Some((info.id, info.late)),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), [(1, true), (3, true)], "to whom forgot them they begin in the middle");
+    assert_eq!(items[1].conn, items[2].conn, "the same connection as before");
+    assert_eq!(bench.say(&data(1, Egress, 1, 0, 5, 7)), ["out 0+7!"]);
+}
+
+#[test]
 fn a_full_table_forgets_the_connection_idle_longest() {
     let mut bench = Bench::new(DecodeSettings { connections: 2, ..DecodeSettings::default() });
     for (now, id) in [(1, 1), (2, 2), (3, 1)] {

@@ -66,13 +66,15 @@ fn log(settings: &Settings) {
 }
 
 fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
+    // Before anything is attached: on a large host this takes longer than an exchange may wait for a name.
+    let mut resolver =
+        Resolver::new(ResolverSettings { services: settings.services.clone(), ..ResolverSettings::default() });
+    resolver.know_listeners();
     let probe = attach(settings)?;
     for failure in probe.skipped() {
         tracing::warn!("{failure}");
     }
     let running = topology(settings, &probe, registry)?;
-    let resolver =
-        Resolver::new(ResolverSettings { services: settings.services.clone(), ..ResolverSettings::default() });
     let feed = Feed::start(
         &running,
         resolver,

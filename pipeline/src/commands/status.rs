@@ -101,6 +101,7 @@ impl Shown {
         let reports = self.reports();
         let losses = self.live().map(|live| live.probe.losses());
         let sums = Conservation::of(losses.as_ref().map(kernel), &reports);
+        let sums = sums.with_refused(self.registry.stats().exchanges_refused);
         (reports, losses, sums)
     }
 

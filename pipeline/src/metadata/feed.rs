@@ -1,20 +1,23 @@
 //! Feeds the stages with metadata: answers what `join` asks, and says from time to time what listens and is called what.
 //!
-//! One thread. It waits for questions; every [`ROUND`] it looks which processes are gone, what listens and which addresses
-//! there are, and tells all shards. Facts are said again every [`REPEAT`], because a stage that was started anew knows none.
+//! Two threads. One answers questions and does nothing else: an answer that comes late costs a service its name. The other
+//! looks every [`ROUND`] which processes are gone, what listens and which addresses there are, and tells all shards; on a
+//! large host that takes a while. Facts are said again every [`REPEAT`], because a stage that was started anew knows none.
+//!
+//! **Invariant:** the resolver is locked for as long as one process is looked at, never for a table of the host.
 //!
 //! Bounds: those of [`super::Resolver`]; a stage that takes no more is told in the next round.
 
 use super::local::{self, Listener};
-use super::{Resolver, ResolverStats, hosts};
+use super::{Resolver, ResolverStats, Survey, hosts};
 use crate::clock;
 use crate::registry::Registry;
 use crate::topology::{Running, ShardControls, WantedBy};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 use redtap_stages::decode::ListeningPorts;
 use redtap_stages::flow::joined::Identity;
-use redtap_stages::join::{Fact, NameSource, Wanted};
+use redtap_stages::join::{Fact, Wanted};
 use redtap_stages::time::Nanos;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -44,17 +47,18 @@ pub struct FeedSettings {
     pub expiry: Nanos,
 }
 
-/// The running thread.
+/// The running threads.
 #[derive(Debug)]
 pub struct Feed {
     stop: Sender<()>,
-    stats: Arc<Mutex<ResolverStats>>,
-    thread: JoinHandle<()>,
+    resolver: Arc<Mutex<Resolver>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Feed {
-    /// Starts feeding `running`; identities are shown by `registry`. The first round is done before this returns, so that
-    /// the roles of old connections are known from the first event on.
+    /// Starts feeding `running`; identities are shown by `registry`. The processes that `resolver` knows already are told
+    /// first, then questions are answered; the first round is done before this returns, so that the roles of old
+    /// connections are known from the first event on.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -64,50 +68,74 @@ impl Feed {
         registry: Arc<Registry>,
         settings: FeedSettings,
     ) -> io::Result<Self> {
-        let (stop, stopped) = crossbeam_channel::bounded(1);
-        let stats = Arc::new(Mutex::new(ResolverStats::default()));
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(1);
+        let shards: Vec<_> = (0..running.shards()).filter_map(|shard| running.controls(shard)).collect();
+        let known = |(pid, identity): (u32, &Arc<Identity>)| Fact::Process { pid, identity: Arc::clone(identity) };
+        let facts: Vec<Fact> = resolver.processes().map(known).collect();
+        shards.iter().for_each(|shard| tell(shard, &facts));
+        let resolver = Arc::new(Mutex::new(resolver));
+        let shown = Arc::new(Mutex::new(HashMap::new()));
+        let answers = Answers {
+            shards: shards.clone(),
+            resolver: Arc::clone(&resolver),
+            registry: Arc::clone(&registry),
+            shown: Arc::clone(&shown),
+        };
+        let (wanted, over) = (running.wanted(), stopped.clone());
+        let thread = std::thread::Builder::new().name("redtap-lookups".to_owned());
+        let lookups = thread.spawn(move || answers.run(&wanted, &over))?;
         let mut feeder = Feeder {
-            shards: (0..running.shards()).filter_map(|shard| running.controls(shard)).collect(),
-            resolver,
+            shards,
+            resolver: Arc::clone(&resolver),
             registry,
             settings,
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
-            shown: HashMap::new(),
+            shown,
             owned: BTreeMap::new(),
             searched: BTreeSet::new(),
             rounds: 0,
         };
         feeder.round();
-        let (wanted, published) = (running.wanted(), Arc::clone(&stats));
-        let thread = std::thread::Builder::new()
-            .name("redtap-metadata".to_owned())
-            .spawn(move || feeder.run(&wanted, &stopped, &published))?;
-        Ok(Self { stop, stats, thread })
+        let thread = std::thread::Builder::new().name("redtap-metadata".to_owned());
+        let rounds = thread.spawn(move || feeder.run(&stopped))?;
+        Ok(Self { stop, resolver, threads: vec![lookups, rounds] })
     }
 
     /// What the resolver did so far.
     #[must_use]
     pub fn stats(&self) -> ResolverStats {
-        *self.stats.lock()
+        self.resolver.lock().stats()
     }
 
-    /// Ends the thread.
+    /// Ends the threads.
     pub fn stop(self) {
         drop(self.stop);
-        let _ = self.thread.join();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
     }
+}
+
+/// When an identity was last seen with a process.
+type ShownIdentities = HashMap<Arc<Identity>, Nanos>;
+
+/// Answers what `join` asks.
+struct Answers {
+    shards: Vec<ShardControls>,
+    resolver: Arc<Mutex<Resolver>>,
+    registry: Arc<Registry>,
+    shown: Arc<Mutex<ShownIdentities>>,
 }
 
 struct Feeder {
     shards: Vec<ShardControls>,
-    resolver: Resolver,
+    resolver: Arc<Mutex<Resolver>>,
     registry: Arc<Registry>,
     settings: FeedSettings,
     addresses: BTreeSet<IpAddr>,
     names: BTreeMap<IpAddr, String>,
-    /// When an identity was last seen with a process.
-    shown: HashMap<Arc<Identity>, Nanos>,
+    shown: Arc<Mutex<ShownIdentities>>,
     /// Service of a listening socket.
     owned: BTreeMap<Listener, Box<str>>,
     /// Processes whose descriptors were looked at.
@@ -115,11 +143,9 @@ struct Feeder {
     rounds: u64,
 }
 
-impl Feeder {
-    fn run(mut self, wanted: &Receiver<WantedBy>, stopped: &Receiver<()>, published: &Mutex<ResolverStats>) {
-        let mut next = clock::monotonic() + nanos(ROUND);
+impl Answers {
+    fn run(self, wanted: &Receiver<WantedBy>, stopped: &Receiver<()>) {
         loop {
-            let wait = Duration::from_nanos(next.since(clock::monotonic()).0);
             crossbeam_channel::select! {
                 recv(wanted) -> asked => match asked {
                     Ok(asked) => self.answer(&asked),
@@ -127,26 +153,21 @@ impl Feeder {
                     Err(_) => return,
                 },
                 recv(stopped) -> _ => return,
-                default(wait) => {}
             }
-            if clock::monotonic() >= next {
-                self.round();
-                next = clock::monotonic() + nanos(ROUND);
-            }
-            *published.lock() = self.resolver.stats();
         }
     }
 
-    fn answer(&mut self, asked: &WantedBy) {
+    fn answer(&self, asked: &WantedBy) {
         let mut facts = Vec::with_capacity(asked.processes.len());
         for wanted in &asked.processes {
-            match self.resolver.look_up(wanted.pid) {
+            let found = self.resolver.lock().look_up(wanted.pid);
+            match found {
                 Some(found) => {
                     self.show(&found.identity);
                     facts.push(Fact::Process { pid: wanted.pid, identity: found.identity });
                 }
                 None => {
-                    let identity = self.resolver.by_name(&comm(wanted));
+                    let identity = self.resolver.lock().by_name(&comm(wanted));
                     self.show(&identity);
                     facts.push(Fact::Process { pid: wanted.pid, identity });
                     facts.push(Fact::ProcessGone { pid: wanted.pid });
@@ -158,21 +179,33 @@ impl Feeder {
         }
     }
 
-    fn show(&mut self, identity: &Arc<Identity>) {
-        if self.shown.insert(Arc::clone(identity), clock::monotonic()).is_none() {
+    fn show(&self, identity: &Arc<Identity>) {
+        if self.shown.lock().insert(Arc::clone(identity), clock::monotonic()).is_none() {
             self.registry.introduce(identity);
+        }
+    }
+}
+
+impl Feeder {
+    /// Until the feed is stopped.
+    fn run(mut self, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(ROUND) == Err(RecvTimeoutError::Timeout) {
+            self.round();
         }
     }
 
     fn round(&mut self) {
         let again = self.rounds.is_multiple_of(REPEAT);
         self.rounds += 1;
-        let mut facts: Vec<Fact> = self.resolver.gone().into_iter().map(|pid| Fact::ProcessGone { pid }).collect();
+        let survey = Survey::of(&self.resolver.lock());
+        let gone = survey.gone();
+        let gone = self.resolver.lock().forget(&gone);
+        let mut facts: Vec<Fact> = gone.into_iter().map(|pid| Fact::ProcessGone { pid }).collect();
         self.place_facts(again, &mut facts);
         for shard in &self.shards {
             tell(shard, &facts);
         }
-        let listeners = local::listeners(&self.settings.proc, self.resolver.pids());
+        let listeners = local::listeners(&self.settings.proc, survey.pids());
         self.listening_ports(&listeners);
         self.owners(&listeners, again);
         self.forget();
@@ -185,7 +218,7 @@ impl Feeder {
         );
         self.addresses = addresses;
         let names: BTreeMap<IpAddr, String> = hosts::load(&self.settings.hosts).into_iter().rev().collect();
-        let name = |ip: IpAddr, name: &str| Fact::Name { ip, name: name.into(), source: NameSource::Hosts };
+        let name = |ip: IpAddr, name: &str| Fact::Name { ip, name: name.into() };
         facts.extend(self.names.keys().filter(|ip| !names.contains_key(ip)).map(|&ip| name(ip, "")));
         let news = names.iter().filter(|(ip, name)| again || self.names.get(ip) != Some(name));
         facts.extend(news.map(|(&ip, text)| name(ip, text)));
@@ -242,7 +275,13 @@ impl Feeder {
             return found;
         }
         let Self { resolver, searched, settings, .. } = self;
-        let fresh: Vec<_> = resolver.processes().filter(|(pid, _)| !searched.contains(pid)).take(SEARCHED).collect();
+        let fresh: Vec<(u32, Arc<Identity>)> = resolver
+            .lock()
+            .processes()
+            .filter(|(pid, _)| !searched.contains(pid))
+            .map(|(pid, identity)| (pid, Arc::clone(identity)))
+            .take(SEARCHED)
+            .collect();
         for (pid, identity) in fresh {
             searched.insert(pid);
             let sockets = local::sockets(&settings.proc, pid);
@@ -255,13 +294,15 @@ impl Feeder {
     /// No longer shows identities whose processes are gone for long.
     fn forget(&mut self) {
         let now = clock::monotonic();
-        for identity in self.resolver.identities() {
-            if let Some(seen) = self.shown.get_mut(&identity) {
+        let identities: Vec<_> = self.resolver.lock().identities().collect();
+        let mut shown = self.shown.lock();
+        for identity in identities {
+            if let Some(seen) = shown.get_mut(&identity) {
                 *seen = now;
             }
         }
         let (registry, expiry) = (&self.registry, self.settings.expiry);
-        self.shown.retain(|identity, seen| {
+        shown.retain(|identity, seen| {
             let keep = now.since(*seen) <= expiry;
             if !keep {
                 registry.dismiss(identity);
@@ -286,8 +327,4 @@ fn tell(shard: &ShardControls, facts: &[Fact]) {
             }
         });
     }
-}
-
-fn nanos(time: Duration) -> Nanos {
-    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }

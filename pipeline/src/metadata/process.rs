@@ -27,6 +27,12 @@ pub(super) fn start(proc: &Path, pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// The processes there are.
+pub(super) fn all(proc: &Path) -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir(proc).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
 /// All that names the service of a process. What cannot be read is left empty.
 pub(super) fn evidence(proc: &Path, pid: u32) -> Evidence {
     let folder = proc.join(pid.to_string());

@@ -8,6 +8,10 @@
 //! record; at the end of the round, that of its beginning. A backlog in the ring thus makes no stage time out what waits
 //! in it.
 //!
+//! A round takes what one wait has let come together: without that, each would find the few records that came while the
+//! one before it was handed on, and the cost of a batch would be paid for each of them. Only a ring that holds a
+//! [`HURRY`]th part of its capacity is read again at once.
+//!
 //! A lease goes into a batch as it is: payloads are not copied. What the stages do not give back stays in the ring, and
 //! when the ring is full the kernel counts what it refuses.
 //!
@@ -17,8 +21,9 @@ use super::stream_time::stamp;
 use super::{BATCH_BYTES, BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use crate::clock;
 use crate::runner::VerdictSink;
+use crossbeam_channel::{Receiver, Sender};
 use redtap_kernel::probe::Probe;
-use redtap_kernel::ring::{Ring, RingError};
+use redtap_kernel::ring::{Ring, RingError, Wake};
 use redtap_kernel::slots::{Shard, Slots, SlotsError, progress_event};
 use redtap_stages::abi::{Slot, Verdict};
 use redtap_stages::flow::event::{EventBatch, Span};
@@ -29,6 +34,13 @@ use zerocopy::IntoBytes;
 
 /// Slots taken in one round; what is left stays dirty until the next. The last round takes all.
 pub const SLOTS_PER_ROUND: usize = 4_096;
+
+/// The next round does not wait while the ring holds this part of its capacity, unread.
+pub const HURRY: usize = 16;
+/// Least time between two looks at the dirty slots.
+const SNAPSHOT_EVERY: Nanos = Nanos::from_millis(1);
+/// Buffers of progress records that wait to be filled again; more are freed.
+const SPARE_BUFFERS: usize = 8;
 
 /// Why the memory of a probe could not be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +80,11 @@ pub struct RingSource {
     now: Nanos,
     /// Records to ask for, going by the size of the last ones.
     most: usize,
+    /// Waited since the last round.
+    due: bool,
+    /// When the dirty slots were last looked at.
+    looked: Nanos,
+    buffers: Buffers,
     /// Set by `stop`: no round begins once the ring is read this far.
     last_round: Option<bool>,
     progress: u64,
@@ -105,6 +122,9 @@ impl RingSource {
             began: now,
             now,
             most: BATCH_RECORDS,
+            due: true,
+            looked: Nanos::ZERO,
+            buffers: Buffers::new(),
             last_round: None,
             progress: 0,
         }
@@ -112,15 +132,21 @@ impl RingSource {
 
     /// True when a round has begun.
     fn begin_round(&mut self) -> bool {
-        match &mut self.last_round {
-            Some(begun) if *begun => return false,
-            Some(begun) => *begun = true,
+        match self.last_round {
+            Some(true) => return false,
+            Some(false) => self.last_round = Some(true),
+            None if !self.due && !self.hurries() => return false,
             None => {}
         }
+        self.due = false;
         // First the time, then the slots, then the position: see the head of this file.
         self.began = clock::monotonic();
-        let most = if self.last_round.is_some() { self.slots.count() } else { SLOTS_PER_ROUND };
-        self.slots.take_dirty_of(self.shard, &mut self.dirty, most);
+        if self.last_round.is_some() {
+            self.slots.take_dirty_of(self.shard, &mut self.dirty, self.slots.count());
+        } else if self.began.since(self.looked) >= SNAPSHOT_EVERY {
+            self.looked = self.began;
+            self.slots.take_dirty_of(self.shard, &mut self.dirty, SLOTS_PER_ROUND);
+        }
         self.until = self.ring.producer_position();
         self.until > self.ring.position() || !self.dirty.is_empty()
     }
@@ -133,17 +159,22 @@ impl RingSource {
         self.now
     }
 
+    /// More has come than should wait.
+    fn hurries(&self) -> bool {
+        self.ring.pending() >= self.ring.capacity() / HURRY
+    }
+
     fn give_progress(&mut self, batch: &mut EventBatch<Lease>) {
         let count = self.dirty.len().min(BATCH_RECORDS);
-        let mut memory = Vec::with_capacity(count * redtap_stages::abi::HEADER_LEN);
+        let mut memory = self.buffers.blank();
         for slot in self.dirty.drain(..count) {
-            let start = u32::try_from(memory.len()).unwrap_or(u32::MAX);
+            let start = u32::try_from(memory.bytes.len()).unwrap_or(u32::MAX);
             let event = progress_event(&slot);
-            memory.extend_from_slice(event.as_bytes());
+            memory.bytes.extend_from_slice(event.as_bytes());
             batch.records.push(Span { start, len: size_of_val(&event) as u32 });
         }
         self.progress += count as u64;
-        batch.memory = Some(Lease::Owned(memory));
+        batch.memory = Some(Lease::Recycled(memory));
     }
 }
 
@@ -174,10 +205,16 @@ impl Source for RingSource {
     }
 
     fn wait(&mut self, at_most: Duration) {
-        // The descriptor is ours and valid; should the call ever fail, the drain must still not spin.
-        if self.ring.wait(at_most).is_err() {
-            std::thread::park_timeout(at_most);
+        let until = clock::monotonic() + nanos(at_most);
+        let waited = self.ring.wait(at_most);
+        // Woken for what others have under lease: most of it was read, and each further record would wake again. So the
+        // rest of the time is slept. Also should the call ever fail: the drain must not spin.
+        let woken = !matches!(waited, Ok(Wake::TimeUp));
+        if woken && !self.hurries() {
+            let rest = until.since(clock::monotonic());
+            std::thread::park_timeout(Duration::from_nanos(rest.0));
         }
+        self.due = true;
     }
 
     fn stop(&mut self) {
@@ -204,6 +241,51 @@ fn aim(records: usize, bytes: usize) -> usize {
     (BATCH_BYTES / each.max(1)).clamp(BATCH_RECORDS / 16, BATCH_RECORDS)
 }
 
+fn nanos(time: Duration) -> Nanos {
+    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Buffers that come back when their batch is done with.
+#[derive(Debug)]
+struct Buffers {
+    home: Sender<Vec<u8>>,
+    spare: Receiver<Vec<u8>>,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        let (home, spare) = crossbeam_channel::bounded(SPARE_BUFFERS);
+        Self { home, spare }
+    }
+
+    /// An empty one.
+    fn blank(&self) -> Recycled {
+        Recycled { bytes: self.spare.try_recv().unwrap_or_default(), home: self.home.clone() }
+    }
+}
+
+/// Memory of a batch that is used again. Dropping it sends it home, if there is room.
+#[derive(Debug)]
+pub struct Recycled {
+    bytes: Vec<u8>,
+    home: Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Recycled {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Recycled {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        // Full, or the source is gone: the memory is freed.
+        drop(self.home.try_send(bytes));
+    }
+}
+
 /// Verdicts go to the slots of the connections, where the kernel programs read them.
 #[derive(Debug)]
 pub struct SlotVerdicts(Arc<Slots>);
@@ -224,5 +306,18 @@ mod tests {
         assert_eq!(aim(10, 10 * 2_048), 32);
         assert_eq!(aim(1, 4_240), 16, "never so few that a batch is not worth its way");
         assert_eq!(aim(0, 0), BATCH_RECORDS);
+    }
+
+    #[test]
+    fn buffers_of_progress_come_back_empty_and_only_so_many_are_kept() {
+        let buffers = Buffers::new();
+        let mut first = buffers.blank();
+        first.bytes.extend_from_slice(&[1; 1_000]);
+        drop(first);
+        let again = buffers.blank();
+        assert_eq!((again.bytes.len(), again.bytes.capacity()), (0, 1_000));
+        let many: Vec<_> = (0..2 * SPARE_BUFFERS).map(|_| buffers.blank()).collect();
+        drop((again, many));
+        assert_eq!(buffers.spare.len(), SPARE_BUFFERS);
     }
 }

@@ -1,14 +1,17 @@
 //! The exit of `flush`: hands publications to the sink.
 //!
-//! A sink that panics costs the publication, which is counted, and nothing else.
+//! A sink that panics costs the publication, which is counted, and nothing else. The exchanges in what is handed over
+//! are counted here, where they leave the pipeline.
 
+use crate::conservation::Delivered;
 use crate::runner::Exit;
-use redtap_stages::flow::delta::Publication;
+use parking_lot::Mutex;
+use redtap_stages::flow::delta::{Delta, Gain, Publication};
+use redtap_stages::metric::Metric;
 use redtap_stages::time::Nanos;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Takes what the stages publish.
 pub trait PublicationSink: Send + Sync {
@@ -16,13 +19,28 @@ pub trait PublicationSink: Send + Sync {
     fn publish(&self, shard: usize, publication: Publication);
 }
 
-/// Publications that the sink did not survive.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Lost(Arc<AtomicU64>);
+/// Exchanges in a delta. Each is counted in the histogram of one series, besides the edges of the service graph.
+pub(crate) fn exchanges(delta: &Delta) -> u64 {
+    match (delta.series.metric, &delta.gain) {
+        (
+            Metric::ServiceGraphRequests
+            | Metric::ServiceGraphFailed
+            | Metric::ServiceGraphServer
+            | Metric::ServiceGraphClient,
+            _,
+        )
+        | (_, Gain::Count(_)) => 0,
+        (_, Gain::Histogram(gain)) => gain.count,
+    }
+}
 
-impl Lost {
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+/// What became of the publications.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fate(Arc<Mutex<Delivered>>);
+
+impl Fate {
+    pub(super) fn so_far(&self) -> Delivered {
+        *self.0.lock()
     }
 }
 
@@ -30,16 +48,16 @@ pub(super) struct Publications {
     shard: usize,
     sink: Arc<dyn PublicationSink>,
     spare: Vec<Publication>,
-    lost: Lost,
+    fate: Fate,
 }
 
 impl Publications {
     pub(super) fn new(shard: usize, sink: Arc<dyn PublicationSink>) -> Self {
-        Self { shard, sink, spare: Vec::new(), lost: Lost::default() }
+        Self { shard, sink, spare: Vec::new(), fate: Fate::default() }
     }
 
-    pub(super) fn lost(&self) -> Lost {
-        self.lost.clone()
+    pub(super) fn fate(&self) -> Fate {
+        self.fate.clone()
     }
 }
 
@@ -50,9 +68,15 @@ impl Exit<Vec<Publication>> for Publications {
 
     fn send(&mut self, _: Nanos, mut batch: Vec<Publication>) -> Result<(), Vec<Publication>> {
         for publication in batch.drain(..) {
+            let exchanges: u64 = publication.deltas.iter().map(exchanges).sum();
             let publish = || self.sink.publish(self.shard, publication);
-            if catch_unwind(AssertUnwindSafe(publish)).is_err() {
-                self.lost.0.fetch_add(1, Ordering::Relaxed);
+            let taken = catch_unwind(AssertUnwindSafe(publish)).is_ok();
+            let mut fate = self.fate.0.lock();
+            if taken {
+                fate.exchanges += exchanges;
+            } else {
+                fate.lost += exchanges;
+                fate.publications_lost += 1;
             }
         }
         self.spare = batch;

@@ -79,6 +79,11 @@ impl Table {
         self.len() >= self.capacity
     }
 
+    /// All connections.
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Conn> {
+        self.slots.iter_mut().filter_map(|slot| slot.conn.as_mut())
+    }
+
     /// The slot of a connection.
     pub(super) fn find(&self, id: u64) -> Option<u32> {
         self.by_id.get(&id).copied()

@@ -1,6 +1,5 @@
 //! Names of addresses: told ones, and those learned from DNS answers that were seen.
 
-use super::fact::NameSource;
 use super::recent::Recent;
 use crate::limits;
 use crate::symbol::{Interner, Symbol};
@@ -12,7 +11,7 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub(super) struct Addresses {
     dns: Recent<IpAddr, Box<str>>,
-    told: HashMap<(IpAddr, NameSource), Box<str>, RandomState>,
+    told: HashMap<IpAddr, Box<str>, RandomState>,
     local: HashSet<IpAddr, RandomState>,
     /// Addresses that were one end of a watched socket.
     own: Recent<IpAddr, ()>,
@@ -53,8 +52,8 @@ impl Addresses {
     }
 
     /// A fact; the empty name takes an earlier one back.
-    pub(super) fn told(&mut self, ip: IpAddr, name: Box<str>, source: NameSource) {
-        let key = (ip.to_canonical(), source);
+    pub(super) fn told(&mut self, ip: IpAddr, name: Box<str>) {
+        let key = ip.to_canonical();
         if name.is_empty() {
             self.told.remove(&key);
         } else if self.told.len() < limits::MAX_TOLD_NAMES || self.told.contains_key(&key) {
@@ -87,12 +86,9 @@ impl Addresses {
     /// The name of `ip`.
     pub(super) fn name(&mut self, ip: IpAddr, symbols: &mut Interner) -> Option<Symbol> {
         let ip = ip.to_canonical();
-        if let Some(name) = self.told.get(&(ip, NameSource::Orchestrator)) {
-            return Some(symbols.intern(name));
-        }
         if let Some(name) = self.dns.get(&ip) {
             return Some(symbols.intern(name));
         }
-        self.told.get(&(ip, NameSource::Hosts)).map(|name| symbols.intern(name))
+        self.told.get(&ip).map(|name| symbols.intern(name))
     }
 }

@@ -4,19 +4,10 @@ use crate::flow::joined::Identity;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Where a name of an address was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NameSource {
-    /// A hosts file. Weaker than a DNS answer that was seen.
-    Hosts,
-    /// An orchestrator (Kubernetes and the like). Stronger than a DNS answer.
-    Orchestrator,
-}
-
 /// Something found out off the data path. Told in any order, at any time.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// What a process is. A second answer for a pid replaces the first.
+    /// What a process is: the answer to [`Wanted`], or told ahead of it. A second one for a pid replaces the first.
     Process {
         /// Process id in the agent's pid namespace.
         pid: u32,
@@ -28,14 +19,12 @@ pub enum Fact {
         /// Process id.
         pid: u32,
     },
-    /// The name of an address.
+    /// The name of an address in a hosts file. Weaker than a DNS answer that was seen.
     Name {
         /// The address.
         ip: IpAddr,
         /// Its name; empty: none any more.
         name: Box<str>,
-        /// Says which wins.
-        source: NameSource,
     },
     /// A service of this host listens there.
     Listener {

@@ -3,7 +3,10 @@
 //! Keyed by pid. A pid that shows another cgroup is another process; one that shows another thread name may be (exec, or
 //! the number was given again), so it is asked about again, at most [`limits::MAX_PROCESS_COMMS`] times. Until it is
 //! answered the process is *pending*; once the time for that is over it goes by its thread name, and an answer that comes
-//! later still counts.
+//! later still counts. A process may also be told of before it is seen: then that is its name until it is answered.
+//!
+//! Each process has a [`Version`] that moves when it may be called differently than before, so that what was found for one
+//! process outlives news of the others.
 
 use super::fact::Wanted;
 use super::recent::Recent;
@@ -28,9 +31,15 @@ pub(super) struct Named {
     pub(super) identity: u32,
 }
 
+/// Says whether a process may be called differently than before. [`Version::default`]: of a process that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Version(u64);
+
 #[derive(Debug)]
 struct Process {
+    /// 0: told of, not seen yet.
     cgroup_id: u64,
+    version: Version,
     comms: SmallVec<[[u8; 16]; 2]>,
     /// Not answered since then.
     asked: Option<Nanos>,
@@ -48,7 +57,8 @@ pub(super) struct Processes {
     wanted: Vec<Wanted>,
     ask: bool,
     hold: Nanos,
-    epoch: u64,
+    /// The last version given; no process gets one twice, also not one that was forgotten meanwhile.
+    versions: u64,
     by_comm: Recent<[u8; 16], Symbol>,
 }
 
@@ -61,7 +71,7 @@ impl Processes {
             wanted: Vec::new(),
             ask,
             hold,
-            epoch: 0,
+            versions: 0,
             by_comm: Recent::new(limits::MAX_PROCESSES),
         }
     }
@@ -70,9 +80,14 @@ impl Processes {
         self.table.len()
     }
 
-    /// Moves whenever a process may be called differently than before.
+    /// Moves whenever any process may be called differently than before.
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch
+        self.versions
+    }
+
+    /// Moves whenever the process may be called differently than before.
+    pub(super) fn version(&self, pid: u32) -> Version {
+        self.table.peek(&pid).map(|process| process.version).unwrap_or_default()
     }
 
     pub(super) fn identities(&self) -> &[Arc<Identity>] {
@@ -89,11 +104,14 @@ impl Processes {
         if !self.ask || owner.pid == 0 {
             return;
         }
-        let process = self.table.get_or_put(owner.pid, || Process::new(owner));
+        let versions = &mut self.versions;
+        let process = self.table.get_or_put(owner.pid, || Process::new(owner.cgroup_id, next(versions)));
+        if process.cgroup_id == 0 {
+            process.cgroup_id = owner.cgroup_id;
+        }
         let other = process.cgroup_id != owner.cgroup_id || process.gone.is_some_and(|gone| at > gone);
         if other {
-            *process = Process::new(owner);
-            self.epoch += 1;
+            *process = Process::new(owner.cgroup_id, next(versions));
         }
         let is_new = !process.comms.contains(&owner.comm) && process.comms.len() < limits::MAX_PROCESS_COMMS;
         if is_new && self.wanted.len() < limits::MAX_WANTED {
@@ -130,11 +148,12 @@ impl Processes {
         Named { service: symbol.clone(), identity: 0 }
     }
 
-    /// The answer to a look-up.
+    /// The answer to a look-up, or what is known of a process that was not seen yet.
     pub(super) fn learn(&mut self, pid: u32, identity: Arc<Identity>, symbols: &mut Interner) {
         let number = self.number(&identity);
-        let Some(process) = self.table.get(&pid) else { return };
-        self.epoch += 1;
+        let version = next(&mut self.versions);
+        let process = self.table.get_or_put(pid, || Process::new(0, version));
+        process.version = version;
         process.asked = None;
         process.gone = None;
         let named = !identity.service.is_empty();
@@ -157,7 +176,7 @@ impl Processes {
     /// The process ended; also the answer to a look-up that found nobody.
     pub(super) fn gone(&mut self, now: Nanos, pid: u32) {
         if let Some(process) = self.table.get(&pid) {
-            self.epoch += 1;
+            process.version = next(&mut self.versions);
             process.asked = None;
             // One that never had a name goes on by its thread name; asking again would give the same answer.
             process.gone = process.named.is_some().then_some(now);
@@ -166,7 +185,12 @@ impl Processes {
 }
 
 impl Process {
-    fn new(owner: &Owner) -> Self {
-        Self { cgroup_id: owner.cgroup_id, comms: SmallVec::new(), asked: None, named: None, gone: None }
+    fn new(cgroup_id: u64, version: Version) -> Self {
+        Self { cgroup_id, version, comms: SmallVec::new(), asked: None, named: None, gone: None }
     }
+}
+
+fn next(versions: &mut u64) -> Version {
+    *versions += 1;
+    Version(*versions)
 }

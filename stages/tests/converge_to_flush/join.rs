@@ -7,7 +7,7 @@ use redtap_stages::flow::conn::{Address, ConnInfo, Role, Transport};
 use redtap_stages::flow::converged::Converged;
 use redtap_stages::flow::exchange::Exchange;
 use redtap_stages::flow::joined::{Identity, Joined};
-use redtap_stages::join::{Fact, Join, JoinSettings, NameSource, Wanted};
+use redtap_stages::join::{Fact, Join, JoinSettings, Wanted};
 use redtap_stages::limits;
 use redtap_stages::protocols::Protocol;
 use redtap_stages::stage::Stage;
@@ -200,14 +200,9 @@ fn names_of_addresses_come_from_answers_then_hosts_then_the_address() {
     let mut stage = blind();
     let dns = conn(1, owner(20, "app"), Role::Client, "10.0.0.1:5353", "10.0.0.53:53");
     let to = |id, remote| get(&conn(id, owner(20, "app"), Role::Client, "10.0.0.1:50000", remote), "/", "200");
-    stage.learn(Fact::Name { ip: "192.0.2.1".parse().unwrap(), name: "one.hosts".into(), source: NameSource::Hosts });
-    stage.learn(Fact::Name { ip: "192.0.2.2".parse().unwrap(), name: "two.hosts".into(), source: NameSource::Hosts });
-    stage.learn(Fact::Name {
-        ip: "192.0.2.4".parse().unwrap(),
-        name: "pod-4".into(),
-        source: NameSource::Orchestrator,
-    });
-    let answers = ["192.0.2.1", "192.0.2.4", "127.0.0.9", "0.0.0.0"];
+    stage.learn(Fact::Name { ip: "192.0.2.1".parse().unwrap(), name: "one.hosts".into() });
+    stage.learn(Fact::Name { ip: "192.0.2.2".parse().unwrap(), name: "two.hosts".into() });
+    let answers = ["192.0.2.1", "127.0.0.9", "0.0.0.0"];
     feed(&mut stage, NOW, vec![lookup(&dns, "api.example.org", &answers)]);
     let out = feed(
         &mut stage,
@@ -216,13 +211,12 @@ fn names_of_addresses_come_from_answers_then_hosts_then_the_address() {
             to(2, "192.0.2.1:443"),
             to(3, "192.0.2.2:443"),
             to(4, "192.0.2.3:443"),
-            to(5, "192.0.2.4:443"),
             to(6, "127.0.0.9:443"),
             to(7, "[::ffff:192.0.2.1]:443"),
         ],
     );
     let peers: Vec<_> = out.iter().map(|joined| joined.peer.as_str()).collect();
-    assert_eq!(peers, ["api.example.org", "two.hosts", "192.0.2.3", "pod-4", "127.0.0.9", "api.example.org"]);
+    assert_eq!(peers, ["api.example.org", "two.hosts", "192.0.2.3", "127.0.0.9", "api.example.org"]);
 }
 
 #[test]
@@ -233,6 +227,51 @@ fn a_listener_that_was_told_names_the_other_end_without_being_watched() {
     let to = |id, remote| get(&conn(id, owner(20, "app"), Role::Client, "10.0.0.1:50000", remote), "/", "200");
     let out = feed(&mut stage, NOW, vec![to(1, "127.0.0.1:5432"), to(2, "192.0.2.7:5432"), to(3, "192.0.2.8:5432")]);
     assert_eq!(names(&out), [("app", "postgres", false), ("app", "postgres", false), ("app", "192.0.2.8", false)]);
+}
+
+#[test]
+fn a_process_that_was_told_before_it_was_seen_never_goes_by_its_thread_name() {
+    let mut stage = Join::new(JoinSettings::default());
+    stage.learn(is(10, "shop"));
+    assert!(
+        feed(&mut stage, NOW, vec![get(&far_server(1, 10), "/", "200")]).is_empty(),
+        "it is asked about all the same"
+    );
+    assert_eq!(wanted(&mut stage).len(), 1);
+    let out = tick(&mut stage, ms(250));
+    assert_eq!(
+        out.iter().map(|joined| joined.service.as_str()).collect::<Vec<_>>(),
+        ["shop"],
+        "nobody answered in time"
+    );
+    let mut other = ConnInfo::clone(&far_server(2, 10));
+    other.owner.cgroup_id += 1;
+    feed(&mut stage, ms(600), vec![get(&Arc::new(other), "/", "200")]);
+    let out = tick(&mut stage, ms(900));
+    assert_ne!(out[0].service.as_str(), "shop", "the number was given to a process of another cgroup");
+}
+
+#[test]
+fn news_of_one_process_reaches_its_own_connections_and_those_to_it() {
+    let mut stage = Join::new(JoinSettings::default());
+    let server = conn(2, owner(21, "nginx"), Role::Server, "127.0.0.1:80", "127.0.0.1:50000");
+    let client = conn(1, owner(20, "app"), Role::Client, "127.0.0.1:50000", "127.0.0.1:80");
+    feed(&mut stage, NOW, vec![get(&server, "/", "200"), get(&client, "/", "200")]);
+    stage.learn(is(20, "shop"));
+    stage.learn(is(21, "web"));
+    assert_eq!(tick(&mut stage, ms(1)).len(), 2);
+    let both = |stage: &mut Join, at| {
+        let out = feed(stage, at, vec![get(&server, "/", "200"), get(&client, "/", "200")]);
+        names(&out).iter().map(|name| (name.0.to_owned(), name.1.to_owned())).collect::<Vec<_>>()
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    // Of others: nothing changes.
+    stage.learn(is(99, "else"));
+    assert_eq!(both(&mut stage, ms(2)), [pair("web", "shop"), pair("shop", "web")]);
+    stage.learn(is(20, "till"));
+    assert_eq!(both(&mut stage, ms(3)), [pair("web", "till"), pair("till", "web")]);
+    stage.learn(is(21, "edge"));
+    assert_eq!(both(&mut stage, ms(4)), [pair("edge", "till"), pair("till", "edge")]);
 }
 
 #[test]
