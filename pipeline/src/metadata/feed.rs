@@ -1,6 +1,6 @@
 //! Feeds the stages with metadata: answers what `join` asks, and says from time to time what listens and is called what.
 //!
-//! One thread. It waits for questions; every [`ROUND`] it looks which processes are gone, what listens and which addresses
+//! One thread. It waits for questions; every [`ROUND`] (less often where a round costs much, see [`PAUSE`]) it looks which processes are gone, what listens and which addresses
 //! there are, and tells all shards. Facts are said again every [`REPEAT`], because a stage that was started anew knows none.
 //!
 //! Bounds: those of [`super::Resolver`]; a stage that takes no more is told in the next round.
@@ -26,6 +26,11 @@ use std::time::Duration;
 
 /// How often it looks at processes, listeners and addresses.
 pub const ROUND: Duration = Duration::from_secs(2);
+/// A round is followed by a pause of this many times the processor time it took, so that rounds take at most one part in so many of a
+/// processor: for each network namespace the kernel walks its table of all connections, 10 ms on a machine with much memory.
+pub const PAUSE: u32 = 100;
+/// Longest pause between two rounds.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Every how many rounds everything is said again.
 pub const REPEAT: u64 = 15;
 /// Most processes whose descriptors are looked at in one round.
@@ -99,6 +104,11 @@ impl Feed {
     }
 }
 
+/// How long to wait after a round that took so long.
+fn pause(took: Duration) -> Duration {
+    took.saturating_mul(PAUSE).clamp(ROUND, LONGEST_PAUSE)
+}
+
 struct Feeder {
     shards: Vec<ShardControls>,
     resolver: Resolver,
@@ -130,8 +140,10 @@ impl Feeder {
                 default(wait) => {}
             }
             if clock::monotonic() >= next {
+                let before = clock::thread_cpu();
                 self.round();
-                next = clock::monotonic() + nanos(ROUND);
+                let took = Duration::from_nanos(clock::thread_cpu().since(before).0);
+                next = clock::monotonic() + nanos(pause(took));
             }
             *published.lock() = self.resolver.stats();
         }
@@ -290,4 +302,17 @@ fn tell(shard: &ShardControls, facts: &[Fact]) {
 
 fn nanos(time: Duration) -> Nanos {
     Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_take_a_bounded_share_of_a_processor() {
+        let millis = Duration::from_millis;
+        assert_eq!(pause(millis(1)), ROUND);
+        assert_eq!(pause(millis(50)), millis(5_000));
+        assert_eq!(pause(millis(1_000)), LONGEST_PAUSE);
+    }
 }
