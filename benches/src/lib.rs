@@ -4,4 +4,6 @@
 
 pub mod events;
 pub mod floor;
+pub mod process;
 pub mod stopwatch;
+pub mod web;

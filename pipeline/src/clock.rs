@@ -24,6 +24,12 @@ pub fn wall_offset_ns() -> i64 {
     i64::try_from(i128::from(wall) - i128::from(middle)).unwrap_or(0)
 }
 
+/// Processor time of the calling thread so far.
+#[must_use]
+pub fn thread_cpu() -> Nanos {
+    read(ClockId::ThreadCPUTime)
+}
+
 fn read(clock: ClockId) -> Nanos {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

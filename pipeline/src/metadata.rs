@@ -9,6 +9,7 @@
 //! Bounds: [`MAX_PROCESSES`] cached processes (the one asked for longest ago makes room), [`MAX_READ`] bytes of a file.
 
 pub mod container;
+mod diag;
 pub mod feed;
 pub mod hosts;
 pub mod local;

@@ -1,7 +1,7 @@
 //! Feeds the stages with metadata: answers what `join` asks, and says from time to time what listens and is called what.
 //!
 //! Two threads. One answers questions and does nothing else: an answer that comes late costs a service its name. The other
-//! looks every [`ROUND`] which processes are gone, what listens and which addresses there are, and tells all shards; on a
+//! looks every [`ROUND`] (less often where a round costs much, see [`PAUSE`]) which processes are gone, what listens and which addresses there are, and tells all shards; on a
 //! large host that takes a while. Facts are said again every [`REPEAT`], because a stage that was started anew knows none.
 //!
 //! **Invariant:** the resolver is locked for as long as one process is looked at, never for a table of the host.
@@ -29,6 +29,11 @@ use std::time::Duration;
 
 /// How often it looks at processes, listeners and addresses.
 pub const ROUND: Duration = Duration::from_secs(2);
+/// A round is followed by a pause of this many times the processor time it took, so that rounds take at most one part in so many of a
+/// processor: for each network namespace the kernel walks its table of all connections, 10 ms on a machine with much memory.
+pub const PAUSE: u32 = 100;
+/// Longest pause between two rounds.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Every how many rounds everything is said again.
 pub const REPEAT: u64 = 15;
 /// Most processes whose descriptors are looked at in one round.
@@ -117,6 +122,11 @@ impl Feed {
     }
 }
 
+/// How long to wait after a round that took so long.
+fn pause(took: Duration) -> Duration {
+    took.saturating_mul(PAUSE).clamp(ROUND, LONGEST_PAUSE)
+}
+
 /// When an identity was last seen with a process.
 type ShownIdentities = HashMap<Arc<Identity>, Nanos>;
 
@@ -189,8 +199,11 @@ impl Answers {
 impl Feeder {
     /// Until the feed is stopped.
     fn run(mut self, stopped: &Receiver<()>) {
-        while stopped.recv_timeout(ROUND) == Err(RecvTimeoutError::Timeout) {
+        let mut wait = ROUND;
+        while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            let before = clock::thread_cpu();
             self.round();
+            wait = pause(Duration::from_nanos(clock::thread_cpu().since(before).0));
         }
     }
 
@@ -326,5 +339,18 @@ fn tell(shard: &ShardControls, facts: &[Fact]) {
                 join.learn(fact);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_take_a_bounded_share_of_a_processor() {
+        let millis = Duration::from_millis;
+        assert_eq!(pause(millis(1)), ROUND);
+        assert_eq!(pause(millis(50)), millis(5_000));
+        assert_eq!(pause(millis(1_000)), LONGEST_PAUSE);
     }
 }
