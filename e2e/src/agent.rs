@@ -28,10 +28,23 @@ impl Agent {
     /// # Errors
     /// When it does not become ready.
     pub fn start(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
+        Self::start_as(Command::new(binary()), sandbox, arguments)
+    }
+
+    /// The same with the agent itself in the cgroup that it watches.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_inside(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
+        let binary = binary();
+        Self::start_as(sandbox.command(binary.to_str().context("a path that is not text")?, &[])?, sandbox, arguments)
+    }
+
+    fn start_as(mut command: Command, sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let log = sandbox.folder().join(format!("agent-{port}.log"));
         let out = std::fs::File::create(&log)?;
-        let child = Command::new(binary())
+        let child = command
             .arg("--listen")
             .arg(format!("127.0.0.1:{port}"))
             .arg("--cgroup")

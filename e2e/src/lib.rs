@@ -8,6 +8,7 @@
 //! sandbox are ended.
 
 pub mod agent;
+pub mod cli;
 pub mod prometheus;
 pub mod sandbox;
 pub mod servers;

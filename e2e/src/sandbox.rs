@@ -68,6 +68,18 @@ impl Sandbox {
         Ok(Self { cgroup, folder })
     }
 
+    /// One whose cgroup lies below this one's; it must go first.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn below(&self, name: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix(&format!("redtap-{name}-")).tempdir()?;
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let cgroup = self.cgroup.join(name);
+        std::fs::create_dir(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
+        Ok(Self { cgroup, folder })
+    }
+
     /// The cgroup's directory, for the agent's filter.
     #[must_use]
     pub fn cgroup(&self) -> &Path {

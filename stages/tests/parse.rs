@@ -437,3 +437,34 @@ fn another_number_in_the_same_place_is_another_connection() {
     let end = both.messages().into_iter().rfind(|message| message.part == Part::End).unwrap();
     assert_eq!((end.protocol, end.cut), (Protocol::Http1, true), "what was open there ended first");
 }
+
+#[test]
+fn asks_for_the_answers_to_a_pipeline_and_to_nothing_else() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    for _ in 0..5 {
+        traffic.say(Egress, GET, 0).say(Ingress, NO, 0);
+    }
+    both.run(&mut traffic);
+    assert_eq!(both.out.verdicts, [], "one question a turn");
+    traffic.say(Egress, &GET.repeat(3), 0).say(Ingress, &NO.repeat(3), 0).say(Egress, &GET.repeat(9), 0);
+    both.run(&mut traffic);
+    let told: Vec<_> = both.out.verdicts.iter().map(|verdict| (verdict.ingress_class, verdict.egress_class)).collect();
+    assert_eq!(told, [(16, 12)], "once, and in the direction of the answers");
+}
+
+#[test]
+fn answers_to_a_pipeline_that_were_not_captured_are_answers_when_the_connection_ends() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, &GET.repeat(4), 0).say(Ingress, NO, 57).close();
+    both.run(&mut traffic);
+    let answers: Vec<_> = both
+        .messages()
+        .into_iter()
+        .filter(|message| message.kind == MessageKind::Response)
+        .map(|message| (message.part, message.code.as_str().to_owned(), message.cut))
+        .collect();
+    let unknown = (Part::Whole, String::new(), true);
+    assert_eq!(answers, [(Part::Whole, "204".to_owned(), false), unknown.clone(), unknown.clone(), unknown]);
+}

@@ -22,6 +22,15 @@ impl Nginx {
     /// # Errors
     /// When it does not start.
     pub fn start(sandbox: &Sandbox, workers: u16) -> Result<Self> {
+        Self::start_on(sandbox, workers, &[])
+    }
+
+    /// The same with further places to listen on, as nginx writes them.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_on(sandbox: &Sandbox, workers: u16, listen: &[&str]) -> Result<Self> {
+        let listen: String = listen.iter().map(|place| format!("listen {place}; ")).collect();
         let port = free_port()?;
         sandbox.write("www/index.html", &"x".repeat(1_024))?;
         sandbox.write("www/static/a.html", &"a".repeat(1_024))?;
@@ -44,7 +53,7 @@ http {{
   keepalive_timeout 600;
   sendfile on;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}; {listen}
     root {folder}/www;
     location /missing {{ return 404 'no'; }}
     location /broken {{ return 500 'no'; }}

@@ -10,7 +10,7 @@ use std::process::Command;
 pub struct Redis {
     /// Its port.
     pub port: u16,
-    _process: Proc,
+    process: Proc,
 }
 
 impl Redis {
@@ -26,7 +26,13 @@ impl Redis {
             "redis-server",
             &["--bind", "127.0.0.1", "--port", &text, "--save", "", "--appendonly", "no", "--maxclients", "2000"],
         )?;
-        Ok(Self { port, _process: process.wait_port(port)? })
+        Ok(Self { port, process: process.wait_port(port)? })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Calls by command name (upper case), as `INFO commandstats` counts them. Asked over a connection from outside of the

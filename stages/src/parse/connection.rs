@@ -3,7 +3,7 @@
 use super::buffers::Buffers;
 use super::state::{Collect, State};
 use super::{Counts, Reject};
-use crate::flow::conn::{ConnInfo, ConnKey, Direction};
+use crate::flow::conn::{ConnInfo, ConnKey, Direction, What};
 use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
@@ -38,9 +38,12 @@ pub(super) struct Connection {
     /// Why nothing more of it is parsed.
     over: Option<Reject>,
     malformed_turns: u8,
-    /// The budget of request turns, as a power of two, and how many in a row it cut.
-    class: u8,
+    /// What was asked of the kernel to capture of a turn.
+    budget: Budget,
+    /// Turns of requests in a row that it cut.
     cut_turns: u8,
+    /// Requests that began in this turn.
+    asked: u32,
     last_cut: Option<u32>,
     /// When the kernel was told last how to capture.
     told: Nanos,
@@ -90,8 +93,9 @@ impl Connection {
             lanes: [Lane::default(), Lane::default()],
             over: None,
             malformed_turns: 0,
-            class: 0,
+            budget: Budget { requests: 0, responses: 0 },
             cut_turns: 0,
+            asked: 0,
             last_cut: None,
             told: Nanos::ZERO,
         }
@@ -186,7 +190,7 @@ impl Connection {
     /// The protocol is known: what waited for it is read, turn by turn.
     fn begin(&mut self, protocol: Protocol, work: &mut Work<'_>) {
         self.wire = State::of(protocol);
-        self.class = protocol.budget().map_or(0, |budget| budget.requests);
+        self.budget = protocol.budget().unwrap_or(self.budget);
         // By identify, just now.
         self.told = work.at;
         let [ingress, egress] = &self.lanes;
@@ -318,22 +322,23 @@ impl Connection {
 
     /// Gives the verdict again if an operation was cut short of what it allows.
     fn recall(&mut self, segment: &Segment, work: &mut Work<'_>) {
-        let Some(budget) = self.wire.protocol().budget() else { return };
+        if self.wire.protocol() == Protocol::Unknown {
+            return;
+        }
         let request = self.info.role.request_direction() == Some(segment.direction);
-        let class = if request { self.class } else { budget.responses };
+        let class = if request { self.budget.requests } else { self.budget.responses };
         let lane = self.lane(segment.direction);
         let before = if segment.turn_start { 0 } else { lane.captured };
         lane.captured = before.saturating_add(u64::from(segment.captured.len));
         let short = segment.gap > 0 && segment.captured.len > 0 && lane.captured < 1 << class;
         if short && work.at.since(self.told) >= limits::VERDICT_AGAIN {
-            self.told = work.at;
             work.counts.recalled += 1;
-            let budget = Budget { requests: self.class, ..budget };
-            work.out.verdicts.push(budget.verdict(self.info.id, self.info.role));
+            self.tell(work);
         }
     }
 
     fn turn(&mut self, direction: Direction, work: &mut Work<'_>) {
+        self.asked = 0;
         self.lane(direction).lost = false;
         let context = self.context(direction, work.at, work.at);
         self.wire.turn(context, &mut collect(work.out, work.conn, work.at));
@@ -422,6 +427,7 @@ impl Connection {
             let step = self.wire.parse(context, Input::Bytes(rest), &mut collect(work.out, work.conn, work.at));
             if work.out.items.len() > before {
                 self.malformed_turns = 0;
+                self.expect(direction, before, work);
             }
             match step {
                 Step::Consumed(n) => {
@@ -547,14 +553,37 @@ impl Connection {
         }
         self.last_cut = Some(segment.turn);
         self.cut_turns = self.cut_turns.saturating_add(1);
-        if self.cut_turns >= PATIENCE && self.class < Budget::MAX {
-            self.class += 1;
+        if self.cut_turns >= PATIENCE && self.budget.requests < Budget::MAX {
+            self.budget.requests += 1;
             self.cut_turns = 0;
             work.counts.raised += 1;
-            self.told = work.at;
-            let budget = Budget { requests: self.class, ..traits.budget };
-            work.out.verdicts.push(budget.verdict(self.info.id, self.info.role));
+            self.tell(work);
         }
+    }
+
+    /// Pipelines: asks for more of the answers when a turn asks more than once. `from`: the first message that is new.
+    fn expect(&mut self, direction: Direction, from: usize, work: &mut Work<'_>) {
+        let grows = self.wire.protocol().traits().is_some_and(|traits| traits.growth == Growth::Responses);
+        let requests = self.info.role.request_direction() == Some(direction);
+        if !grows || !requests || self.budget.responses == Budget::MAX {
+            return;
+        }
+        let new = work.out.items.get(from..).unwrap_or_default().iter();
+        let asked = new.filter(|item| {
+            matches!(&item.what, What::Item(message) if message.kind == MessageKind::Request && message.part != Part::End)
+        });
+        self.asked = self.asked.saturating_add(u32::try_from(asked.count()).unwrap_or(u32::MAX));
+        if self.asked > 1 {
+            self.budget.responses = Budget::MAX;
+            work.counts.raised += 1;
+            self.tell(work);
+        }
+    }
+
+    /// Tells the kernel how much of a turn is worth capturing.
+    fn tell(&mut self, work: &mut Work<'_>) {
+        self.told = work.at;
+        work.out.verdicts.push(self.budget.verdict(self.info.id, self.info.role));
     }
 }
 

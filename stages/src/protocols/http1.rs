@@ -7,7 +7,7 @@
 //! one chunk, is walked over. Any other gap loses the framing: what is known goes out with `cut`, everything up to the next
 //! turn only counts as bytes, and the answer's [`Part::End`] comes when the other side speaks again, with the time of the last
 //! byte seen. Requests of a pipeline that nobody could read are made up for when their answers come; answers that nobody
-//! could read, when the next request does: so first in, first out stays true.
+//! could read, when the next request does or none can: so first in, first out stays true.
 //!
 //! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over), content.
 
@@ -178,6 +178,9 @@ impl Wire for Http1 {
         lane.finish(context.direction, sink);
         lane.draft = None;
         lane.restart();
+        if !request {
+            state.make_up_answers(context.direction, sink);
+        }
     }
 }
 
@@ -202,17 +205,21 @@ impl State {
             lane.cut();
             lane.phase = Phase::Unframed;
         }
-        let last = lane.last;
         if lane.phase == Phase::Unframed {
             lane.finish(direction, sink);
         }
-        if let Some(start) = self.responses_unread.take() {
-            while self.asked.pop().is_some() {
-                let mut message = Message::new(MessageKind::Response, Part::Whole, Protocol::Http1, direction, start);
-                message.end = last.max(start);
-                message.cut = true;
-                sink.message(message);
-            }
+        self.make_up_answers(direction, sink);
+    }
+
+    /// Answers went by unread, and no more can come: everything that waits was answered, nobody knows how.
+    fn make_up_answers(&mut self, direction: Direction, sink: &mut dyn Sink) {
+        let Some(start) = self.responses_unread.take() else { return };
+        let last = self.response().last;
+        while self.asked.pop().is_some() {
+            let mut message = Message::new(MessageKind::Response, Part::Whole, Protocol::Http1, direction, start);
+            message.end = last.max(start);
+            message.cut = true;
+            sink.message(message);
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Traits {
     pub ports: &'static [u16],
     /// Identify and parse: what is worth capturing of each turn.
     pub budget: Budget,
-    /// Parse: which budget grows when it keeps cutting turns.
+    /// Parse: which budget grows on a connection that needs more.
     pub growth: Growth,
 
     /// Pair: how answers find their requests.
@@ -54,13 +54,15 @@ pub struct Traits {
     pub is_server_error: fn(&[u8]) -> bool,
 }
 
-/// Which budget is doubled, up to [`Budget::MAX`], when it cuts several turns in a row.
+/// Which budget grows, up to [`Budget::MAX`], and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Growth {
     /// None: what is cut is not needed.
     Never,
-    /// That of requests: a turn may be a pipeline of many.
+    /// That of requests, doubled when it cuts several turns in a row: a turn may be a pipeline of many.
     Requests,
+    /// That of responses, to the end at once, when a turn asks more than once: it will be answered as often.
+    Responses,
 }
 
 /// How long an answer is waited for.

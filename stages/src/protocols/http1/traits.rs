@@ -13,7 +13,8 @@ pub(super) const TRAITS: Traits = Traits {
     // Heads carry cookies, tokens and policies. Where a head does not fit, the end of its message is seen only by the
     // silence behind it, so both sides get room for what is usual.
     budget: Budget { requests: 12, responses: 12 },
-    growth: Growth::Never,
+    // The heads of a pipeline's answers lie all over their turn.
+    growth: Growth::Responses,
     pairing: Pairing::Fifo,
     patience: Patience::Usual,
     // Few clients pipeline (RFC 9112, section 9.3.2).
