@@ -16,7 +16,7 @@ use redtap::recording::RecordingReader;
 use redtap::runner::{NoVerdicts, StageStats, Turn, Turns};
 use redtap::source::stream_time::Records;
 use redtap::source::{BATCH_RECORDS, Lease};
-use redtap_stages::abi::{EventHeader, HEADER_LEN, kind};
+use redtap_stages::abi::{EventHeader, HEADER_LEN, flag, kind};
 use redtap_stages::aggregate::Aggregate;
 use redtap_stages::converge::Converge;
 use redtap_stages::decode::Decode;
@@ -80,7 +80,6 @@ struct Event {
 struct Sums {
     offset: [u64; 2],
     turns: u32,
-    records: u32,
 }
 
 /// The conversations of the long connections, each from its first request to the end of a response, in recorded order.
@@ -94,7 +93,7 @@ fn conversations() -> (Vec<Event>, BTreeMap<u64, Sums>) {
         }
         record.clear();
     }
-    connections.retain(|_, events| events.len() >= LONG && events[0].header.seq == 0);
+    connections.retain(|_, events| events.len() >= LONG && events[0].header.flags & flag::FIRST != 0);
     let (mut events, mut sums) = (Vec::new(), BTreeMap::new());
     for (id, mut conversation) in connections {
         // A server (2) answers by egress (1), a client (1) is answered by ingress (0).
@@ -106,7 +105,6 @@ fn conversations() -> (Vec<Event>, BTreeMap<u64, Sums>) {
             let end = &mut sum.offset[usize::from(header.dir)];
             *end = (*end).max(header.offset + u64::from(header.len));
             sum.turns = sum.turns.max(header.turn + 1);
-            sum.records = sum.records.max(header.seq + 1);
         }
         sums.insert(id, sum);
         events.extend(conversation);
@@ -126,7 +124,9 @@ fn carry_on(events: &[Event], sums: &BTreeMap<u64, Sums>, round: u32) -> Vec<(Ar
             header.offset += times * sum.offset[dir];
             header.other_offset += times * sum.offset[1 - dir];
             header.turn += round * sum.turns;
-            header.seq += round * sum.records;
+            if round > 0 {
+                header.flags &= !flag::FIRST;
+            }
             spans.push(Span { start: memory.len() as u32, len: (HEADER_LEN + event.payload.len()) as u32 });
             memory.extend_from_slice(header.as_bytes());
             memory.extend_from_slice(&event.payload);
