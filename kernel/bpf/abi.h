@@ -76,7 +76,7 @@ struct rt_event {
 	__u16 rport;         /* 86 */
 	__u8 laddr[16];      /* 88: IPv4 in the first four bytes; unix: inode number in 0..8, hash of the path in 8..16 */
 	__u8 raddr[16];      /* 104: likewise */
-	char comm[16];       /* 120: of the thread group's current thread */
+	char comm[16];       /* 120: of the thread group's leader, so of the process */
 	__u64 sock_ino;      /* 136: inode number of the socket, joins /proc/PID/fd */
 };
 

@@ -251,26 +251,28 @@ __inline void rt_begin(struct rt_conn *c, struct sock *sk, __u32 transport)
  * agent lives in a pid namespace of its own, numbers are looked up whenever the thread changes. */
 __inline void rt_note_owner(struct rt_conn *c)
 {
+	struct task_struct *task, *leader;
 	__u64 now = bpf_get_current_pid_tgid();
 	__u64 was = c->owner;
 
 	if (now == was)
 		return;
 	c->owner = now;
+	task = bpf_get_current_task_btf();
+	leader = KREAD(task->group_leader);
 	if (rt_agent_pidns == RT_INIT_PIDNS) {
 		c->who.tid = (__u32)now;
 		c->who.pid = now >> 32;
 	} else {
-		struct task_struct *task = bpf_get_current_task_btf();
-		struct task_struct *leader = KREAD(task->group_leader);
-
 		c->who.tid = rt_number_in_agent_ns(KREAD(task->thread_pid));
 		c->who.pid = rt_number_in_agent_ns(KREAD(leader->thread_pid));
 	}
 	if (now >> 32 == was >> 32)
 		return;
 	c->who.cgroup_id = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(c->who.comm, sizeof(c->who.comm));
+	/* The process's name and not the thread's: a process that is gone before it can be looked up goes by it, and threads of
+	 * one process must not go by several names. */
+	bpf_probe_read_kernel(c->who.comm, sizeof(c->who.comm), &leader->comm);
 }
 
 /* Applies the filters to the current task and gives the connection its id if they pass. */

@@ -116,7 +116,7 @@ pub struct EventHeader {
     pub laddr: [u8; 16],
     /// Remote address, likewise.
     pub raddr: [u8; 16],
-    /// Name of the thread that did the operation, NUL padded.
+    /// Name of the process (of its thread group's leader), NUL padded.
     pub comm: [u8; 16],
     /// Inode number of the socket, as in `/proc/PID/fd`.
     pub sock_ino: u64,

@@ -127,7 +127,7 @@ pub struct Owner {
     pub pid: u32,
     /// Cgroup v2 id; 0 if not known.
     pub cgroup_id: u64,
-    /// Name of the thread, NUL padded.
+    /// Name of the process, NUL padded.
     pub comm: [u8; 16],
 }
 
