@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Sums over all `test result:` lines, steps without such a line counting as one test each.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -15,32 +16,66 @@ struct Tally {
     skipped: u64,
 }
 
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
 struct Step {
     name: &'static str,
-    command: &'static [&'static str],
-    env: &'static [(&'static str, &'static str)],
+    what: What,
+}
+
+/// What a step does.
+enum What {
+    /// Runs a command.
+    Command(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// Runs all tests of these packages; `alone`: one test at a time, because each loads programs and starts servers, and
+    /// machines with two processors are the rule.
+    Tests { packages: &'static [&'static str], alone: bool },
 }
 
 const fn step(name: &'static str, command: &'static [&'static str]) -> Step {
-    Step { name, command, env: &[] }
+    Step { name, what: What::Command(command, &[]) }
 }
 
 const STEPS: &[Step] = &[
     step("kernel objects are what their source says", &["cargo", "xtask", "bpf", "--check"]),
-    step(
-        "unit and property tests",
-        &["cargo", "test", "--locked", "-p", "redtap-stages", "-p", "redtap", "-p", "redtap-benches", "-p", "xtask"],
-    ),
-    // One at a time: each loads programs, and machines with two processors are the rule.
-    step("live kernel", &["cargo", "test", "--locked", "-p", "redtap-kernel", "--", "--test-threads=1"]),
+    Step {
+        name: "unit and property tests",
+        what: What::Tests { packages: &["stages", "pipeline", "benches", "xtask"], alone: false },
+    },
+    Step { name: "live kernel", what: What::Tests { packages: &["kernel"], alone: true } },
     Step {
         name: "memory order, model-checked",
-        command: &["cargo", "test", "--locked", "-p", "redtap-kernel", "--lib", "--target-dir", "target/loom", "loom"],
-        env: &[("RUSTFLAGS", "--cfg loom")],
+        what: What::Command(
+            // The checker runs every interleaving: minutes without optimisation, seconds with.
+            &[
+                "cargo",
+                "test",
+                "--locked",
+                "-p",
+                "redtap-kernel",
+                "--lib",
+                "--target-dir",
+                "target/loom",
+                "--config",
+                "profile.dev.package.loom.opt-level=3",
+                "--config",
+                "profile.dev.package.generator.opt-level=3",
+                "--config",
+                "profile.dev.package.redtap-kernel.opt-level=2",
+                "loom",
+            ],
+            &[("RUSTFLAGS", "--cfg loom")],
+        ),
     },
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
     step("the binary", &["cargo", "build", "--locked", "--release"]),
-    step("real servers and clients", &["cargo", "test", "--locked", "-p", "redtap-e2e", "--", "--test-threads=1"]),
+    Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], alone: true } },
 ];
 
 /// Installs, runs all steps (or those whose name contains `only`), sums up.
@@ -51,10 +86,11 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let mut broken = Vec::new();
     for step in STEPS.iter().filter(|step| only.is_none_or(|only| step.name.contains(only))) {
         println!("\n== {}", step.name);
+        #[expect(clippy::disallowed_methods, reason = "a developer's tool, and only shown")]
+        let began = Instant::now();
         let (counted, ok) = run_step(step, &skips)?;
-        tally.passed += counted.passed;
-        tally.failed += counted.failed;
-        tally.skipped += counted.skipped;
+        tally.add(counted);
+        println!("-- {} s", began.elapsed().as_secs());
         if counted == Tally::default() {
             tally.passed += u64::from(ok);
         }
@@ -78,24 +114,83 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 }
 
 fn run_step(step: &Step, skips: &SkipLog) -> Result<(Tally, bool)> {
-    let (program, arguments) = step.command.split_first().context("a step without a command")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(step.env.iter().copied())
+    match step.what {
+        What::Command(command, env) => {
+            let (program, arguments) = command.split_first().context("a step without a command")?;
+            run_command(Command::new(program).args(arguments).envs(env.iter().copied()), skips)
+        }
+        What::Tests { packages, alone } => run_tests(packages, alone, skips),
+    }
+}
+
+/// Builds the tests of the whole workspace and runs those of `packages`. Always the whole: what a package is built with
+/// depends on which others are built with it, and a step for each would build their dependencies anew.
+fn run_tests(packages: &[&str], alone: bool, skips: &SkipLog) -> Result<(Tally, bool)> {
+    let mut sum = Tally::default();
+    let Some(tests) = executables()? else { return Ok((sum, false)) };
+    let mut all_ok = true;
+    for test in tests.iter().filter(|test| packages.contains(&test.package.as_str())) {
+        println!("\n{}: {}", test.package, test.name);
+        let mut command = Command::new(&test.executable);
+        // As cargo runs them.
+        command.current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
+        if alone {
+            command.arg("--test-threads=1");
+        }
+        let (counted, ok) = run_command(&mut command, skips)?;
+        sum.add(counted);
+        // One that fell over without a summary counts as one failure.
+        sum.failed += u64::from(!ok && counted.failed == 0);
+        all_ok &= ok;
+    }
+    Ok((sum, all_ok))
+}
+
+/// A test executable of the workspace.
+struct TestFile {
+    /// Folder of its package, in the workspace.
+    package: String,
+    name: String,
+    folder: PathBuf,
+    executable: PathBuf,
+}
+
+/// Builds all tests; none if they do not build (the compiler has said why).
+fn executables() -> Result<Option<Vec<TestFile>>> {
+    let output = Command::new("cargo")
+        .args(["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    let text = String::from_utf8(output.stdout).context("cargo does not speak UTF-8")?;
+    let tests = text.lines().filter_map(|line| test_file(&serde_json::from_str(line).ok()?)).collect();
+    Ok(output.status.success().then_some(tests))
+}
+
+/// Reads a message of cargo's; none if it is not about a test executable.
+fn test_file(message: &serde_json::Value) -> Option<TestFile> {
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let is_test = message.get("profile")?.get("test")?.as_bool()?;
+    let executable = PathBuf::from(message.get("executable")?.as_str()?);
+    let folder = PathBuf::from(message.get("manifest_path")?.as_str()?).parent()?.to_path_buf();
+    let package = folder.file_name()?.to_str()?.to_owned();
+    is_test.then_some(TestFile { package, name: text(message.get("target")?.get("name")?)?, folder, executable })
+}
+
+fn run_command(command: &mut Command, skips: &SkipLog) -> Result<(Tally, bool)> {
+    let mut child = command
         .env("REDTAP_SKIPS", &skips.0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
+        .with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))?;
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
             println!("{line}");
             if let Some(counted) = parse_result(&line) {
-                tally.passed += counted.passed;
-                tally.failed += counted.failed;
-                tally.skipped += counted.skipped;
+                tally.add(counted);
             }
         }
     }
@@ -150,5 +245,21 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.02s";
         assert_eq!(parse_result(line), Some(Tally { passed: 12, failed: 3, skipped: 1 }));
         assert_eq!(parse_result("test stages::pairs ... ok"), None);
+    }
+
+    #[test]
+    fn finds_test_executables_among_what_cargo_says() {
+        let message = |test: bool, executable: serde_json::Value| {
+            serde_json::json!({
+                "reason": "compiler-artifact", "manifest_path": "/x/redtap/stages/Cargo.toml", "target": {"name": "pair"},
+                "profile": {"test": test}, "executable": executable,
+            })
+        };
+        let found = test_file(&message(true, "/x/target/pair-1".into())).expect("a test");
+        assert_eq!((found.package.as_str(), found.name.as_str()), ("stages", "pair"));
+        assert_eq!(found.executable, PathBuf::from("/x/target/pair-1"));
+        assert!(test_file(&message(false, "/x/target/redtap".into())).is_none(), "a program");
+        assert!(test_file(&message(true, serde_json::Value::Null)).is_none(), "a library");
+        assert!(test_file(&serde_json::json!({"reason": "build-finished"})).is_none());
     }
 }
