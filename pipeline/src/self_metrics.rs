@@ -222,6 +222,7 @@ impl SelfMetrics {
         self.counter("redtap_kernel_not_selected_total", Vec::new(), losses.not_selected);
         self.counter("redtap_kernel_muted_total", Vec::new(), losses.muted);
         self.counter("redtap_kernel_unreadable_total", Vec::new(), losses.fault);
+        self.counter("redtap_kernel_evicted_total", Vec::new(), losses.evicted);
         self.counter("redtap_kernel_slots_lost_total", Vec::new(), losses.slot_lost);
         self.counter("redtap_kernel_slots_lost_turns_total", Vec::new(), losses.slot_lost_turns);
         self.lost("ring_full", losses.refused_full);
@@ -351,6 +352,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_kernel_not_selected_total", "Operations of sockets that the filters exclude."),
     ("redtap_kernel_muted_total", "Operations of connections of no interest."),
     ("redtap_kernel_unreadable_total", "User buffers that could not be read."),
+    ("redtap_kernel_evicted_total", "Connections that others pushed out of the full table of the syscall rung."),
     ("redtap_kernel_slots_lost_total", "Connection slots taken over before they were read."),
     ("redtap_kernel_slots_lost_turns_total", "Turns whose fate is unknown because of that."),
     ("redtap_bpf_runs_total", "Runs of the kernel programs (kernel.bpf_stats_enabled)."),

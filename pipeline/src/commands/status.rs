@@ -226,6 +226,7 @@ fn loss_object(losses: &Losses) -> Value {
         "connections": losses.connections,
         "operations": losses.operations,
         "no_storage": losses.no_storage,
+        "evicted": losses.evicted,
         "slot_lost": losses.slot_lost,
         "slot_lost_turns": losses.slot_lost_turns,
         "not_selected": losses.not_selected,
