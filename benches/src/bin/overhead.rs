@@ -20,8 +20,9 @@ use redtap_benches::stopwatch;
 use redtap_benches::web::{Client, Web};
 use redtap_e2e::agent::{self, Agent};
 use redtap_e2e::can_run;
-use redtap_e2e::prometheus::Metrics;
+use redtap_e2e::prometheus::{Metrics, Sample};
 use redtap_e2e::sandbox::Sandbox;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Seconds of load before a round is measured.
@@ -102,6 +103,31 @@ struct Rounds {
     with: Vec<Round>,
     /// Requests that nginx counted while the agent ran, and those that the agent counted.
     counted: (u64, u64),
+    /// What the agents said of the difference, if there was one: rounds in which a counter of losses stood above zero, and sum.
+    losses: BTreeMap<String, (u32, f64)>,
+}
+
+impl Rounds {
+    fn count(&mut self, answered: u64, metrics: &Metrics) {
+        let reported = metrics.sum(SERVER, &[]);
+        self.counted.0 += answered;
+        self.counted.1 += reported;
+        if answered != reported {
+            let difference = ("nginx counted more".to_owned(), answered as f64 - reported as f64);
+            for (name, value) in metrics.samples.iter().filter_map(loss).chain([difference]) {
+                let sum = self.losses.entry(name).or_default();
+                *sum = (sum.0 + 1, sum.1 + value);
+            }
+        }
+    }
+}
+
+/// A counter of the agent that says that something was not counted, and why.
+fn loss(sample: &Sample) -> Option<(String, f64)> {
+    let told = ["missed", "refused", "lost", "dropped", "rejected", "unreadable", "pending"];
+    let tells = sample.name.starts_with("redtap_") && told.iter().any(|word| sample.name.contains(word));
+    let labels = ["stage", "reason"].map(|key| sample.label(key)).join(" ");
+    (tells && sample.value > 0.0).then(|| (format!("{} {labels}", sample.name), sample.value))
 }
 
 struct Bench {
@@ -118,7 +144,7 @@ impl Bench {
             let first = !pair.is_multiple_of(2);
             for with in [first, !first] {
                 if with {
-                    let round = self.watched(&sandbox, &web, client, &mut rounds.counted)?;
+                    let round = self.watched(&sandbox, &web, client, &mut rounds)?;
                     rounds.with.push(round);
                 } else {
                     rounds.without.push(self.round(&sandbox, &web, client, None)?);
@@ -128,13 +154,12 @@ impl Bench {
         Ok(rounds)
     }
 
-    fn watched(&self, sandbox: &Sandbox, web: &Web, client: Client, counted: &mut (u64, u64)) -> Result<Round> {
+    fn watched(&self, sandbox: &Sandbox, web: &Web, client: Client, rounds: &mut Rounds) -> Result<Round> {
         let before = web.requests()?;
         let agent = Agent::start(sandbox, &["--rung", &self.options.rung])?;
         let round = self.round(sandbox, web, client, Some(&agent))?;
         let requests = web.requests()? - before;
-        counted.0 += requests;
-        counted.1 += settled(&agent, requests)?.sum(SERVER, &[]);
+        rounds.count(requests, &settled(&agent, requests)?);
         agent.stop()?;
         Ok(round)
     }
@@ -169,7 +194,11 @@ impl Bench {
         line("server CPU a request with", "us", &of(&rounds.with, |round| round.server_us));
         line("agent CPU a request", "us", &of(&rounds.with, |round| round.agent_us));
         let (answered, reported) = rounds.counted;
-        println!("  nginx counted {answered}, the agent {reported}\n");
+        println!("  nginx counted {answered}, the agent {reported}");
+        for (what, (times, sum)) in &rounds.losses {
+            println!("    {what}: {sum} in {times} rounds");
+        }
+        println!();
     }
 
     /// What the kernel programs cost.
