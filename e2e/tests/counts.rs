@@ -162,7 +162,8 @@ fn redis_deep_pipelines_of_large_values() {
     on_both_rungs(|rung| {
         let sandbox = Sandbox::new("counts").unwrap();
         let redis = Redis::start(&sandbox).unwrap();
-        let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+        // What is too long to be captured is the question here, not what a busy machine has no time to read.
+        let agent = Agent::start(&sandbox, &["--rung", rung, "--ring-bytes", "64MiB"]).unwrap();
         let port = redis.port.to_string();
         let arguments =
             ["-h", "127.0.0.1", "-p", &port, "-q", "-c", "2", "-t", "set,get", "-n", "6400", "-P", "64", "-d", "10240"];
@@ -173,13 +174,14 @@ fn redis_deep_pipelines_of_large_values() {
         assert_eq!(
             metrics.sum(DB_SERVER, &[]),
             total,
-            "{rung}, server: {calls:?} {:?}",
-            metrics.by(DB_SERVER, &[], &["db_operation_name", "db_response_status_code"])
+            "{rung}, server: {calls:?} {:?} {}",
+            metrics.by(DB_SERVER, &[], &["db_operation_name", "db_response_status_code"]),
+            agent.status().unwrap()["conservation"]
         );
         assert_eq!(
             metrics.sum(DB_CLIENT, &[]),
-            total - 2,
-            "{rung}, client: all but INFO and its COMMAND-less connection"
+            total - 1,
+            "{rung}, client: all but INFO, which is asked from outside of the sandbox"
         );
         agent.stop().unwrap();
     });
