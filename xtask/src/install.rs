@@ -21,7 +21,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("go", "golang-go"),
-    ("java", "default-jdk-headless"),
+    // The compiler, which a run-time environment alone does not bring.
+    ("javac", "default-jdk-headless"),
+    ("ip", "iproute2"),
     ("setpriv", "util-linux"),
     ("cc", "gcc"),
 ];
