@@ -6,7 +6,8 @@
 //! is one conversation.
 //!
 //! Time is that of the packets: a hole is waited for [`HOLE_WAIT`], and a connection that is needed for its place in the
-//! table is the one that was silent longest.
+//! table is the one that was silent longest. A RST closes only after [`RESET_WAIT`]: what the other end sent before it heard of
+//! it may be captured later, and one that its receiver had no reason to believe (RFC 5961, RFC 2385, RFC 5925) changes nothing.
 //!
 //! **Bounds:** [`MAX_FLOWS`], [`MAX_AHEAD_TOTAL`]; those of [`super::tcp`] and [`super::modes`] each connection.
 
@@ -27,6 +28,8 @@ pub const MAX_FLOWS: usize = 65_536;
 pub const MAX_AHEAD_TOTAL: usize = 256 * 1024 * 1024;
 /// How long a hole is waited for, in the time of the capture.
 pub const HOLE_WAIT: Nanos = Nanos::from_secs(3);
+/// How long after a RST its connection may show that it goes on.
+pub const RESET_WAIT: Nanos = Nanos::SECOND;
 
 /// What became of packets and connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,7 +52,7 @@ pub struct Flows {
     mode: Mode,
     flows: HashMap<Key, Flow, RandomState>,
     /// Connections where something is held back or waited for, by when to look at them.
-    due: [VecDeque<(Nanos, Key)>; 2],
+    due: [VecDeque<(Nanos, Key)>; 3],
     waiting: usize,
     last_id: u64,
     counts: FlowCounts,
@@ -72,9 +75,11 @@ struct Flow {
     lanes: [Lane; 2],
     cutters: [Cutter; 2],
     dice: Dice,
-    /// It is in `due` for what it holds back, and for a hole.
-    listed: [bool; 2],
+    /// In which lists of `due` it is.
+    listed: [bool; 3],
     hole_since: Nanos,
+    /// When a RST came, from which end.
+    reset: Option<(Nanos, usize)>,
     closed: bool,
     seen: Nanos,
 }
@@ -82,6 +87,7 @@ struct Flow {
 /// Which list of `due`.
 const HELD: usize = 0;
 const HOLE: usize = 1;
+const RESET: usize = 2;
 
 impl Flows {
     /// An empty table.
@@ -89,7 +95,7 @@ impl Flows {
         Self {
             mode,
             flows: HashMap::default(),
-            due: [VecDeque::new(), VecDeque::new()],
+            due: Default::default(),
             waiting: 0,
             last_id: 0,
             counts: FlowCounts::default(),
@@ -128,6 +134,7 @@ impl Flows {
         if known.is_none_or(|flow| flow.is_of_former(packet, tcp)) {
             if let Some(mut former) = self.flows.remove(&key) {
                 self.waiting -= former.waiting();
+                former.settle_reset(self.mode, &mut self.counts, out);
                 former.finish(reason::ABORT, at, self.mode, &mut self.counts, out);
             }
             // Nothing can follow.
@@ -160,6 +167,7 @@ impl Flows {
         let mut flows: Vec<_> = self.flows.drain().map(|(_, flow)| flow).collect();
         flows.sort_by_key(|flow| flow.seen);
         for flow in &mut flows {
+            flow.settle_reset(self.mode, &mut self.counts, out);
             flow.give_up(flow.seen, self.mode, &mut self.counts, out);
             flow.flush(out);
         }
@@ -168,7 +176,7 @@ impl Flows {
 
     /// Looks at connections where something has waited for long enough.
     pub fn pass_time(&mut self, now: Nanos, out: &mut Queue) {
-        for (which, wait) in [(HELD, HOLD), (HOLE, HOLE_WAIT)] {
+        for (which, wait) in [(HELD, HOLD), (HOLE, HOLE_WAIT), (RESET, RESET_WAIT)] {
             while let Some((_, key)) = self.due.get_mut(which).and_then(|due| due.pop_front_if(|(at, _)| *at <= now)) {
                 let Some(flow) = self.flows.get_mut(&key) else { continue };
                 if let Some(listed) = flow.listed.get_mut(which) {
@@ -179,6 +187,8 @@ impl Flows {
                     flow.flush(out);
                 } else if which == HOLE && flow.hole_since + wait <= now {
                     flow.give_up(now, self.mode, &mut self.counts, out);
+                } else if which == RESET && flow.reset.is_some_and(|(since, _)| since + wait <= now) {
+                    flow.settle_reset(self.mode, &mut self.counts, out);
                 }
                 self.waiting = self.waiting - before + flow.waiting();
                 self.list(key, now);
@@ -189,8 +199,8 @@ impl Flows {
     /// Lists a connection to be looked at later, if there will be something to look at.
     fn list(&mut self, key: Key, now: Nanos) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        let [held, hole] = &mut flow.listed;
-        let [held_due, hole_due] = &mut self.due;
+        let [held, hole, reset] = &mut flow.listed;
+        let [held_due, hole_due, reset_due] = &mut self.due;
         let holds = flow.cutters.iter().any(Cutter::holds);
         if holds && !std::mem::replace(held, holds) {
             held_due.push_back((now + HOLD, key));
@@ -198,6 +208,9 @@ impl Flows {
         if flow.lanes.iter().any(Lane::has_hole) && !std::mem::replace(hole, true) {
             flow.hole_since = now;
             hole_due.push_back((now + HOLE_WAIT, key));
+        }
+        if flow.reset.is_some() && !std::mem::replace(reset, true) {
+            reset_due.push_back((now + RESET_WAIT, key));
         }
     }
 
@@ -214,8 +227,9 @@ impl Flows {
             lanes: [Lane::default(), Lane::default()],
             cutters: [Cutter::default(), Cutter::default()],
             dice: Dice::new(self.mode, self.last_id),
-            listed: [false; 2],
+            listed: [false; 3],
             hole_since: Nanos::ZERO,
+            reset: None,
             closed: false,
             seen: at,
         };
@@ -263,7 +277,7 @@ impl Flow {
         let first = tcp.seq.wrapping_add(1);
         let lane = self.lanes.get(self.direction(packet));
         // The same number again is a retransmission.
-        lane.is_some_and(|lane| !lane.is_first(first)) || (self.closed && tcp.ack.is_none())
+        lane.is_some_and(|lane| !lane.is_first(first))
     }
 
     fn segment(
@@ -287,13 +301,14 @@ impl Flow {
         }
         if tcp.rst {
             if self.lane(dir).could_be(seq) {
-                let why = if dir == INGRESS { reason::RESET } else { reason::ABORT };
-                self.finish(why, at, mode, counts, out);
+                self.reset.get_or_insert((at, dir));
             } else {
                 counts.strays += 1;
             }
             return;
         }
+        // Who goes on speaking has not sent it.
+        self.reset = self.reset.filter(|(_, sender)| *sender != dir || packet.bytes.is_empty());
         if packet.bytes.is_empty() && packet.missing == 0 && !tcp.fin {
             // Says where the stream stands, unless it is a probe for life (one before it).
             self.lane(dir).begins(seq);
@@ -303,7 +318,7 @@ impl Flow {
         let mut own = true;
         self.pieces(dir, mode, counts, out, |lane, put| own = lane.segment(segment, put));
         counts.strays += u64::from(!own);
-        if self.lanes.iter().all(Lane::has_ended) {
+        if self.reset.is_none() && self.lanes.iter().all(Lane::has_ended) {
             self.finish(reason::FIN, at, mode, counts, out);
         }
     }
@@ -359,6 +374,14 @@ impl Flow {
             if cutter.holds() {
                 cutter.flush(&mut Way { conn, dir, out }, 0);
             }
+        }
+    }
+
+    /// A RST that nothing spoke against closes the connection.
+    fn settle_reset(&mut self, mode: Mode, counts: &mut FlowCounts, out: &mut Queue) {
+        if let Some((at, dir)) = self.reset.take() {
+            let why = if dir == INGRESS { reason::RESET } else { reason::ABORT };
+            self.finish(why, at, mode, counts, out);
         }
     }
 
