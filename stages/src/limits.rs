@@ -95,3 +95,5 @@ pub const MAX_SERIES: usize = 100_000;
 pub const SQL_SUMMARY: usize = 255;
 /// Names introduced by the WITHs of a query that are told from tables.
 pub const SQL_WITHS: usize = 8;
+/// Databases of one service that are told apart; past that, the overflow symbol.
+pub const DATABASES_PER_SERVICE: usize = 256;

@@ -20,12 +20,12 @@ mod summary;
 pub use mask::mask;
 pub use summary::{Summary, summarize};
 
-/// Whose SQL.
+/// How a statement is read where the products differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// MySQL and MariaDB.
+    /// MySQL and MariaDB: `"` begins a string, `` ` `` a name, `#` a comment.
     Mysql,
-    /// PostgreSQL and what speaks its protocol.
+    /// PostgreSQL: `"` begins a name, `$tag$` a string.
     Postgres,
 }
 

@@ -481,7 +481,8 @@ impl<'b, 'a> Reader<'b, 'a> {
     fn finish(mut self) -> Summary<'b, 'a> {
         self.settle();
         let Self { words, operation, collection, several, statements, .. } = self;
-        let alone = !several && statements == 1;
+        // One that did not fit is not in the summary, and so within no bound that holds for summaries.
+        let alone = !several && statements == 1 && !words.full;
         Summary { text: words.text(), operation, collection: if alone { collection } else { &[] }, statements }
     }
 }
