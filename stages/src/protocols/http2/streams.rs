@@ -57,12 +57,15 @@ struct Side {
 struct Stream {
     /// It is a call of gRPC.
     flavor: Option<Flavor>,
-    /// Status of the answer's head.
+    /// Status of the answer's head, of HTTP and, where that one has it already, of gRPC.
     http: Option<u16>,
+    early: Option<u32>,
     request: Side,
     response: Side,
     /// Something of the answer's direction was lost while it was due.
     doubtful: bool,
+    /// It may be a call of gRPC: then 200 says nothing of how it went.
+    perhaps: bool,
     /// The request, while it is not known whether it is a call of gRPC.
     held: Option<Box<Message>>,
 }
@@ -156,6 +159,7 @@ impl Streams {
             None if fields.unknown && post && !end_stream => {
                 side.body = Some(grpc::Body::new(Flavor::Native));
                 stream.held = Some(Box::new(message));
+                stream.perhaps = true;
             }
             _ => way.sink.message(message),
         }
@@ -191,6 +195,7 @@ impl Streams {
         if stream.response.stage == Stage::Due {
             stream.response.start = start;
             stream.http = fields.status;
+            stream.early = fields.grpc_status;
             stream.response.cut |= fields.status.is_none() && fields.unknown;
             stream.response.stage = if end_stream { Stage::Headless } else { Stage::Open };
             if !end_stream {
@@ -213,7 +218,7 @@ impl Streams {
             side.body = Some(grpc::Body::new(flavor));
             grpc::ended(&mut message, None);
         } else {
-            http(&mut message, stream.http);
+            http(&mut message, stream.shown());
         }
         way.sink.message(message);
     }
@@ -272,6 +277,7 @@ impl Streams {
     /// It is known whether a request that was held is a call of gRPC.
     fn decide(&mut self, id: u32, flavor: Option<Flavor>, way: &mut Way<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
+        stream.perhaps = false;
         let Some(mut message) = stream.held.take() else { return };
         match flavor {
             Some(flavor) => {
@@ -283,9 +289,15 @@ impl Streams {
         way.sink.message(*message);
     }
 
-    /// Nothing more will tell: it is taken for what went before.
+    /// Nothing more will tell: it is taken for what went before on the connection.
     fn undecided(&mut self, id: u32, way: &mut Way<'_>) {
-        self.decide(id, self.calls.then_some(Flavor::Native), way);
+        let perhaps = self.open.get(&id).is_some_and(|stream| stream.perhaps);
+        if perhaps {
+            self.decide(id, self.calls.then_some(Flavor::Native), way);
+            if let Some(stream) = self.open.get_mut(&id) {
+                stream.perhaps = !self.calls;
+            }
+        }
     }
 
     /// A side has ended, with trailers or without.
@@ -397,9 +409,14 @@ impl Stream {
         if self.flavor.is_some() { Protocol::Grpc } else { Protocol::Http2 }
     }
 
+    /// What is said of the status of HTTP.
+    fn shown(&self) -> Option<u16> {
+        self.http.filter(|code| !self.perhaps || *code != 200)
+    }
+
     /// The status of a call at its end; `None`: not known.
     fn status(&self, trailers: Option<&Block>) -> Option<u32> {
-        if let Some(status) = trailers.and_then(|block| block.grpc_status) {
+        if let Some(status) = trailers.and_then(|block| block.grpc_status).or(self.early) {
             return Some(status);
         }
         let in_body = self.response.body.as_ref().and_then(grpc::Body::status);
@@ -429,7 +446,7 @@ impl Stream {
 
     /// `status`: of a call, as far as it is known.
     fn response_ended(&mut self, id: u32, status: Option<Option<u32>>, way: &mut Way<'_>) {
-        let protocol = self.protocol();
+        let (protocol, shown) = (self.protocol(), self.shown());
         let side = &mut self.response;
         let part = if side.stage == Stage::Open { Part::End } else { Part::Whole };
         if side.stage == Stage::Due {
@@ -442,7 +459,7 @@ impl Stream {
         message.messages = side.body.as_ref().map_or(0, grpc::Body::messages);
         match status {
             Some(status) => grpc::ended(&mut message, status),
-            None if part == Part::Whole => http(&mut message, self.http),
+            None if part == Part::Whole => http(&mut message, shown),
             None => {}
         }
         way.sink.message(message);
@@ -456,7 +473,11 @@ impl Stream {
         }
         match (self.response.stage, self.flavor) {
             (Stage::Over, _) => {}
-            (_, Some(_)) => self.response_ended(id, Some(Some(status)), way),
+            (_, Some(_)) => {
+                // Who is told by HTTP already that it failed does not wait for the rest.
+                let failed = self.http.filter(|code| *code != 200).map(grpc::status::of_http);
+                self.response_ended(id, Some(Some(failed.or(self.early).unwrap_or(status))), way);
+            }
             (_, None) => self.aborted(id, way),
         }
     }
