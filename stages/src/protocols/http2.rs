@@ -171,9 +171,7 @@ impl State {
         if bytes.len() < frame::PREFACE.len() {
             return need(frame::PREFACE.len(), bytes);
         }
-        if std::mem::replace(&mut self.whole, true) {
-            self.streams.restart();
-        }
+        self.streams.begin(std::mem::replace(&mut self.whole, true));
         let [request, response] = &mut self.lanes;
         request.phase = Phase::Between;
         request.draft = None;

@@ -222,7 +222,7 @@ pub(crate) fn folded(messages: &[Message]) -> Vec<Message> {
         if message.part == Part::End {
             let head = out
                 .iter_mut()
-                .find(|m| {
+                .rfind(|m| {
                     m.part == Part::Head && (m.direction, m.kind, m.id) == (message.direction, message.kind, message.id)
                 })
                 .expect("an end follows its head");

@@ -20,6 +20,9 @@ use smallvec::SmallVec;
 /// Streams that are followed on one connection; past that, the one opened first is let go.
 pub const MAX_STREAMS: usize = 1_024;
 
+/// Of a call that only its body shows to be one: its trailers are looked for at both places, and none are made up.
+const INFERRED: Flavor = Flavor::Web;
+
 /// A header block that has ended.
 #[derive(Debug)]
 pub(super) struct Headers {
@@ -102,10 +105,12 @@ impl Way<'_> {
 }
 
 impl Streams {
-    /// The connection begins anew.
-    pub(super) fn restart(&mut self) {
+    /// The client begins; `again`: after a connection that was whole. (Its first stream may be there before, by an upgrade.)
+    pub(super) fn begin(&mut self, again: bool) {
         *self = Self { open: std::mem::take(&mut self.open), ..Self::default() };
-        self.open.clear();
+        if again {
+            self.open.clear();
+        }
     }
 
     /// A stream is over and forgotten.
@@ -266,7 +271,7 @@ impl Streams {
             if stream.held.is_some() {
                 let body = stream.request.body.as_ref();
                 let call = body.is_some_and(|body| body.looks_native() && (self.calls || body.is_between()));
-                self.decide(id, call.then_some(Flavor::Native), way);
+                self.decide(id, call.then_some(INFERRED), way);
             }
         }
         if end_stream {
@@ -293,7 +298,7 @@ impl Streams {
     fn undecided(&mut self, id: u32, way: &mut Way<'_>) {
         let perhaps = self.open.get(&id).is_some_and(|stream| stream.perhaps);
         if perhaps {
-            self.decide(id, self.calls.then_some(Flavor::Native), way);
+            self.decide(id, self.calls.then_some(INFERRED), way);
             if let Some(stream) = self.open.get_mut(&id) {
                 stream.perhaps = !self.calls;
             }
