@@ -15,7 +15,9 @@ use crate::time::Nanos;
 use std::num::NonZeroU64;
 
 pub mod dns;
+pub mod grpc;
 pub mod http1;
+pub mod http2;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
@@ -37,13 +39,17 @@ pub enum Protocol {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
+    /// HTTP/2 in the clear.
+    Http2,
+    /// gRPC, in HTTP/2; and gRPC-Web, in any HTTP.
+    Grpc,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns];
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -52,6 +58,8 @@ impl Protocol {
             Self::Http1 => Some(&<http1::Http1 as Wire>::TRAITS),
             Self::Redis => Some(&<redis::Redis as Wire>::TRAITS),
             Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
+            Self::Http2 => Some(&<http2::Http2 as Wire>::TRAITS),
+            Self::Grpc => Some(&grpc::Grpc::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }
