@@ -16,6 +16,7 @@ use std::num::NonZeroU64;
 
 pub mod dns;
 pub mod http1;
+pub mod kafka;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
@@ -37,13 +38,15 @@ pub enum Protocol {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
+    /// Apache Kafka.
+    Kafka,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns];
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Kafka];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -52,6 +55,7 @@ impl Protocol {
             Self::Http1 => Some(&<http1::Http1 as Wire>::TRAITS),
             Self::Redis => Some(&<redis::Redis as Wire>::TRAITS),
             Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
+            Self::Kafka => Some(&<kafka::Kafka as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }
