@@ -53,6 +53,8 @@ struct Open {
     fine: bool,
     /// Request: a resource that is no topic comes next.
     no_topic: bool,
+    /// Request: it names a topic by an id that is not known.
+    unknown_topic: bool,
     /// Request: epoch of the fetch session.
     epoch: Option<i32>,
     learnt: Text,
@@ -243,7 +245,17 @@ impl Lane {
 impl Open {
     fn new(message: Message, call: Option<Call>, certain: bool) -> Self {
         let learnt = Text::new();
-        Self { message, call, told: false, certain, fine: false, no_topic: false, epoch: None, learnt }
+        Self {
+            message,
+            call,
+            told: false,
+            certain,
+            fine: false,
+            no_topic: false,
+            unknown_topic: false,
+            epoch: None,
+            learnt,
+        }
     }
 
     /// Reads what is there of the body.
@@ -281,11 +293,10 @@ impl Open {
             }
             Field::Topic if std::mem::take(&mut self.no_topic) => return Ok(false),
             Field::Topic => message.target = Text::from_wire(text),
-            Field::TopicId(id) => {
-                if let Some(name) = shared.topics.name(id) {
-                    message.target = name.clone();
-                }
-            }
+            Field::TopicId(id) => match shared.topics.name(id) {
+                Some(name) => message.target = name.clone(),
+                None => self.unknown_topic |= id != [0; 16],
+            },
             // ConfigResource.Type: 2 is a topic. ResourceType of access control lists, likewise.
             Field::Resource(kind) => self.no_topic = kind != 2,
             Field::Acks(acks) => message.no_reply = acks == 0,
@@ -329,14 +340,13 @@ impl Open {
             shared.requests.push(correlation, self.call);
         }
         shared.tokens |= self.call.is_some_and(|call| call.key == key::SASL_HANDSHAKE && call.version == 0);
-        if let Some(epoch) = self.epoch {
-            // KIP-227: epoch 0 and -1 begin with all that is fetched, others hold what has changed.
-            let whole = epoch <= 0;
-            if whole || shared.topics.session.is_empty() {
-                shared.topics.session.clone_from(&message.target);
-            } else if message.target.is_empty() {
-                message.target.clone_from(&shared.topics.session);
-            }
+        // KIP-227: epoch 0 begins with all that is fetched, later requests hold what has changed, often nothing.
+        let session = &mut shared.topics.session;
+        match self.epoch {
+            None => {}
+            Some(epoch) if epoch == 0 || session.is_empty() => session.clone_from(&message.target),
+            Some(_) if message.target.is_empty() && !self.unknown_topic => message.target.clone_from(session),
+            Some(_) => {}
         }
     }
 }

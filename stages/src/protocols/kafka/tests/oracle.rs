@@ -31,8 +31,8 @@ impl Maker<'_> {
         }
     }
 
-    fn text(&mut self, wide: bool) {
-        let len = self.random.below(9);
+    fn text(&mut self, least: usize, wide: bool) {
+        let len = least + self.random.below(9);
         self.length(len, wide);
         self.out.extend((0..len).map(|at| b'a' + (at as u8 * 7 + len as u8) % 26));
     }
@@ -63,8 +63,9 @@ impl Maker<'_> {
                 b'w' | b'o' => self.out.extend([0, 0, 0, self.random.below(100) as u8]),
                 b'r' => self.out.push([2, 4][self.random.below(2)]),
                 b'U' | b'i' => self.out.extend([7; 16]),
-                b's' | b't' | b'T' => self.text(false),
-                b'b' => self.text(true),
+                b's' | b't' => self.text(0, false),
+                b'T' => self.text(1, false),
+                b'b' => self.text(0, true),
                 b'[' | b'*' => rest = self.array(*letter, rest),
                 b'?' => self.out.push(1),
                 b'{' => {
