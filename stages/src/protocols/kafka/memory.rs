@@ -26,6 +26,11 @@ impl Requests {
         self.0.push_back(Asked { correlation, call });
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The request that is answered. A broker answers in order (protocol guide, "Network"), so what was asked before and is not
     /// answered yet will not be seen answered.
     pub(super) fn answered(&mut self, correlation: i32) -> Option<Option<Call>> {
@@ -52,6 +57,11 @@ impl Topics {
             self.names.pop_front();
         }
         self.names.push_back((id, name.clone()));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
     }
 
     pub(super) fn name(&self, id: [u8; 16]) -> Option<&Text> {
