@@ -18,6 +18,7 @@ pub mod dns;
 pub mod grpc;
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
@@ -43,13 +44,15 @@ pub enum Protocol {
     Http2,
     /// gRPC, in HTTP/2; and gRPC-Web, in any HTTP.
     Grpc,
+    /// Apache Kafka.
+    Kafka,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc];
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -60,6 +63,7 @@ impl Protocol {
             Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
             Self::Http2 => Some(&<http2::Http2 as Wire>::TRAITS),
             Self::Grpc => Some(&grpc::Grpc::TRAITS),
+            Self::Kafka => Some(&<kafka::Kafka as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }
