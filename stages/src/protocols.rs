@@ -22,6 +22,7 @@ pub mod kafka;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
+pub mod mysql;
 pub mod redis;
 pub mod traits;
 pub mod wire;
@@ -46,13 +47,15 @@ pub enum Protocol {
     Grpc,
     /// Apache Kafka.
     Kafka,
+    /// MySQL and MariaDB.
+    Mysql,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka];
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -64,6 +67,7 @@ impl Protocol {
             Self::Http2 => Some(&<http2::Http2 as Wire>::TRAITS),
             Self::Grpc => Some(&grpc::Grpc::TRAITS),
             Self::Kafka => Some(&<kafka::Kafka as Wire>::TRAITS),
+            Self::Mysql => Some(&<mysql::Mysql as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }
