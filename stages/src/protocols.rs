@@ -19,6 +19,7 @@ pub mod http1;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
+pub mod postgres;
 pub mod redis;
 pub mod traits;
 pub mod wire;
@@ -37,13 +38,15 @@ pub enum Protocol {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
+    /// PostgreSQL: frontend/backend protocol 3.
+    Postgres,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns];
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Postgres];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -52,6 +55,7 @@ impl Protocol {
             Self::Http1 => Some(&<http1::Http1 as Wire>::TRAITS),
             Self::Redis => Some(&<redis::Redis as Wire>::TRAITS),
             Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
+            Self::Postgres => Some(&<postgres::Postgres as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }
