@@ -17,7 +17,7 @@
 //!
 //! Absent: compression, an index, and any change of a record between ring and file.
 
-use crate::source::stream_time::{MAX_RECORD, Records, StreamTime};
+use crate::source::stream_time::{MAX_RECORD, Next, Records, StreamTime};
 use crate::source::{Filled, Lease, Source};
 use redtap_stages::abi;
 use redtap_stages::flow::event::EventBatch;
@@ -258,15 +258,16 @@ impl<R: Read + Send + 'static> RecordingReader<R> {
 }
 
 impl<R: Read + Send + 'static> Records for RecordingReader<R> {
-    fn next_record(&mut self, memory: &mut Vec<u8>) -> bool {
+    fn next_record(&mut self, memory: &mut Vec<u8>) -> Next {
         if self.failure.get().is_some() {
-            return false;
+            return Next::End;
         }
         match self.read_record(memory) {
-            Ok(found) => found.is_some(),
+            Ok(Some(())) => Next::Record,
+            Ok(None) => Next::End,
             Err(error) => {
                 drop(self.failure.set(error));
-                false
+                Next::End
             }
         }
     }
