@@ -227,7 +227,11 @@ impl Requests {
             self.copied = false;
         }
         match frame.tag {
-            UNTYPED => return self.opening(shared, context, frame, body, sink),
+            UNTYPED => {
+                let known = self.opening(shared, context, frame, body, sink);
+                self.unit = Unit::default();
+                return known || frame.cut;
+            }
             b'Q' => self.query(shared, context, frame, body, sink),
             b'F' => self.single(shared, context, frame, "FUNCTION_CALL", Some(Due::Ready), sink),
             b'X' => self.single(shared, context, frame, "TERMINATE", None, sink),
