@@ -21,7 +21,7 @@ pub(super) struct Answers {
     open: Option<Open>,
     /// An error was answered, and the server skips what comes before the next `Sync` ("Extended Query").
     skipping: Option<Skipping>,
-    /// Bytes of the message being read that belong to no answer.
+    /// When the last byte of this direction moved.
     last: Nanos,
     unframed: bool,
     resync: bool,
@@ -153,13 +153,7 @@ impl Answers {
         consumed(taken + n)
     }
 
-    pub(super) fn gap(
-        &mut self,
-        shared: &mut Shared,
-        context: Context,
-        gap: NonZeroU64,
-        sink: &mut dyn Sink,
-    ) -> Step {
+    pub(super) fn gap(&mut self, shared: &mut Shared, context: Context, gap: NonZeroU64, sink: &mut dyn Sink) -> Step {
         self.last = context.at;
         if !self.unframed {
             let mut frames = std::mem::take(&mut self.frames);
@@ -191,6 +185,7 @@ impl Answers {
         }
         if let Some(open) = self.open.as_mut() {
             open.cut = true;
+            open.bytes = open.bytes.saturating_add(if open.done { 0 } else { self.frames.pending() });
         }
         self.frames.reset();
         self.unframed = true;
@@ -249,8 +244,7 @@ impl Answers {
         if self.open.is_none() && self.skipping.is_none() && frame.tag != b'A' {
             match (shared.due.front(), shared.unread, context.role.request_direction()) {
                 (None, Some(at), Some(requests)) if !aside && frame.tag != b'Z' => {
-                    let mut request =
-                        Message::new(MessageKind::Request, Part::Whole, Protocol::Postgres, requests, at);
+                    let mut request = Message::new(MessageKind::Request, Part::Whole, Protocol::Postgres, requests, at);
                     request.cut = true;
                     request.session.clone_from(&shared.session);
                     sink.message(request);
@@ -284,7 +278,8 @@ impl Answers {
     fn message(&mut self, shared: &mut Shared, context: Context, frame: Frame, body: &[u8], sink: &mut dyn Sink) {
         let front = shared.due.front();
         match frame.tag {
-            b'A' => self.aside(context, frame, Status::Ok, Token::new(), sink),
+            // "Asynchronous Operations". Amid an answer it only counts as bytes of that.
+            b'A' if self.open.is_none() => self.aside(context, frame, Status::Ok, Token::new(), sink),
             b'Z' => self.ready(shared, context, sink),
             b'E' => self.error(shared, context, frame, body, sink),
             b'N' if self.open.is_none() && self.skipping.is_none() => {

@@ -58,6 +58,11 @@ impl Frames {
         self.open
     }
 
+    /// Bytes of a header that is not whole.
+    pub(super) fn pending(&self) -> u64 {
+        self.have as u64
+    }
+
     /// Forgets what was begun.
     pub(super) fn reset(&mut self) {
         self.open = None;
@@ -94,8 +99,7 @@ impl Frames {
             return (taken, Header::Bad("out of range"));
         };
         let len = u64::from(len);
-        let frame =
-            Frame { tag, start: self.began, cut: false, len, left: len, keep: keep(tag).min(MAX_KEPT) };
+        let frame = Frame { tag, start: self.began, cut: false, len, left: len, keep: keep(tag).min(MAX_KEPT) };
         self.kept.clear();
         self.open = Some(frame);
         (taken, Header::Whole(frame))

@@ -143,13 +143,7 @@ impl Requests {
         consumed(taken + n)
     }
 
-    pub(super) fn gap(
-        &mut self,
-        shared: &mut Shared,
-        context: Context,
-        gap: NonZeroU64,
-        sink: &mut dyn Sink,
-    ) -> Step {
+    pub(super) fn gap(&mut self, shared: &mut Shared, context: Context, gap: NonZeroU64, sink: &mut dyn Sink) -> Step {
         if self.unframed {
             return Step::Consumed(gap);
         }
@@ -400,14 +394,7 @@ impl Requests {
     }
 
     /// The unit is a request. `unknown` names it where its statement is not known; a unit without `Execute` goes by its own name.
-    fn request(
-        &mut self,
-        shared: &mut Shared,
-        context: Context,
-        due: Due,
-        unknown: Option<&str>,
-        sink: &mut dyn Sink,
-    ) {
+    fn request(&mut self, shared: &mut Shared, context: Context, due: Due, unknown: Option<&str>, sink: &mut dyn Sink) {
         let unit = std::mem::take(&mut self.unit);
         let start = unit.start.unwrap_or(context.start);
         let mut message = Message::new(MessageKind::Request, Part::Whole, Protocol::Postgres, context.direction, start);
