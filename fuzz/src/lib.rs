@@ -62,6 +62,32 @@ const WORDS: &[&[u8]] = &[
     b"\x02\x07orders",
     b"\0\0\0\x02\0\x06orders",
     b"\xff\xff\xff\xff\x7f",
+    b"\0\0\0\x08\x04\xd2\x16\x2f",
+    b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02",
+    b"\0\0\0\x1a\0\x03\0\0user\0a\0database\0b\0\0",
+    b"Q\0\0\0\x0dselect 1\0",
+    b"P\0\0\0\x11s\0select 1\0\0\0",
+    b"P\0\0\0\x10\0select 2\0\0\0",
+    b"B\0\0\0\x0ep\0s\0\0\0\0\0\0\0",
+    b"B\0\0\0\x0c\0\0\0\0\0\0\0\0",
+    b"D\0\0\0\x07Ss\0",
+    b"E\0\0\0\x0ap\0\0\0\0\x02",
+    b"E\0\0\0\x09\0\0\0\0\0",
+    b"C\0\0\0\x07Ss\0",
+    b"S\0\0\0\x04",
+    b"H\0\0\0\x04",
+    b"d\0\0\0\x081\tx\n",
+    b"c\0\0\0\x04",
+    b"X\0\0\0\x04",
+    b"S",
+    b"N",
+    b"R\0\0\0\x08\0\0\0\0",
+    b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04",
+    b"C\0\0\0\x0dSELECT 1\0",
+    b"s\0\0\0\x04",
+    b"E\0\0\0\x1bSERROR\0C42601\0Msyntax\0\0",
+    b"A\0\0\0\x0c\0\0\0\x01n\0p\0",
+    b"Z\0\0\0\x05I",
 ];
 
 /// Recordings of conversations.
@@ -71,6 +97,8 @@ const RECORDINGS: &[&[u8]] = &[
     include_bytes!("../../stages/tests/fixtures/http1/node_chunked_upload.bin"),
     include_bytes!("../../stages/tests/fixtures/kafka/group_11.rec"),
     include_bytes!("../../stages/tests/fixtures/kafka/fetch_by_id.rec"),
+    include_bytes!("../../stages/tests/fixtures/postgres/pgbench_pipeline.rec"),
+    include_bytes!("../../stages/tests/fixtures/postgres/jdbc.rec"),
 ];
 
 /// Longest piece of one step, bytes.
