@@ -88,6 +88,23 @@ const WORDS: &[&[u8]] = &[
     b"E\0\0\0\x1bSERROR\0C42601\0Msyntax\0\0",
     b"A\0\0\0\x0c\0\0\0\x01n\0p\0",
     b"Z\0\0\0\x05I",
+    b"\x01\x00\x00\x00\x0e",
+    b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00",
+    b"\x07\x00\x00\x01\x00\x00\x00\x0a\x00\x00\x00",
+    b"\x09\x00\x00\x00\x03SELECT 1",
+    b"\x09\x00\x00\x00\x16SELECT ?",
+    b"\x0c\x00\x00\x01\x00\x01\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00",
+    b"\x0a\x00\x00\x00\x17\x01\x00\x00\x00\x00\x01\x00\x00\x00",
+    b"\x01\x00\x00\x01\x01",
+    b"\x04\x00\x00\x02\x03def",
+    b"\x05\x00\x00\x03\xfe\x00\x00\x02\x00",
+    b"\x09\x00\x00\x02\xff\x15\x04#28000",
+    b"\x02\x00\x00\x01\xfbx",
+    b"\x00\x00\x00\x03",
+    b"\xff\xff\xff\x00\x03",
+    b"\x0d\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x03SELECT 1",
+    b"\x0b\x00\x00\x01\x40\x00\x00\x78\x9c",
+    b"\x09\x00\x00\x00\x3c\x00\x00\x28\xb5\x2f\xfd",
 ];
 
 /// Recordings of conversations.
@@ -99,6 +116,8 @@ const RECORDINGS: &[&[u8]] = &[
     include_bytes!("../../stages/tests/fixtures/kafka/fetch_by_id.rec"),
     include_bytes!("../../stages/tests/fixtures/postgres/pgbench_pipeline.rec"),
     include_bytes!("../../stages/tests/fixtures/postgres/jdbc.rec"),
+    include_bytes!("../../stages/tests/fixtures/mysql/c_connector.rec"),
+    include_bytes!("../../stages/tests/fixtures/mysql/mysqlclient_compressed.rec"),
 ];
 
 /// Longest piece of one step, bytes.
