@@ -4,7 +4,7 @@
 //! puts the stream together, [`modes`] cuts it into operations, [`events`] writes the records that decode reads.
 //!
 //! Life cycle: a [`Capture`] is read to its end; then what still waits in the streams is given. What could not be read is said
-//! by [`Progress`], which outlives it.
+//! by its [`Outcome`], which outlives it.
 //!
 //! Absent: threads and clocks. Time is that of the packets.
 
@@ -29,12 +29,12 @@ pub mod modes;
 pub mod tcp;
 
 /// What was read of a capture, and what became of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outcome {
     /// Why reading ended before the end of the file.
     pub failure: Option<CaptureError>,
-    /// Packets by what became of them; `None` until the end.
-    pub packets: Option<Ledger>,
+    /// Packets by what became of them.
+    pub packets: Ledger,
     /// Connections.
     pub flows: FlowCounts,
 }
@@ -61,7 +61,11 @@ impl<R: Read + Send + 'static> Capture<R> {
             packets: Ledger::new::<link::Reject>(),
             newest: Nanos::ZERO,
             over: false,
-            outcome: Arc::default(),
+            outcome: Arc::new(Mutex::new(Outcome {
+                failure: None,
+                packets: Ledger::new::<link::Reject>(),
+                flows: FlowCounts::default(),
+            })),
         }
     }
 
@@ -72,7 +76,7 @@ impl<R: Read + Send + 'static> Capture<R> {
 
     /// Reads one packet; false if there is none now.
     fn packet(&mut self) -> Result<Option<bool>, CaptureError> {
-        let packet = match self.file.next()? {
+        let packet = match self.file.read()? {
             file::Next::Packet(packet) => packet,
             file::Next::Later => return Ok(Some(false)),
             file::Next::End => return Ok(None),
@@ -98,7 +102,7 @@ impl<R: Read + Send + 'static> Capture<R> {
         self.flows.finish(&mut self.queue);
         let mut outcome = self.outcome.lock();
         outcome.failure = failure;
-        outcome.packets = Some(self.packets);
+        outcome.packets = self.packets;
         outcome.flows = self.flows.counts();
     }
 }

@@ -1,10 +1,11 @@
 //! What is replayed: a file or standard input, compressed or not, and which format it is.
 //!
-//! The first bytes decide, never the name. A file that is *followed* does not end: a read at its end would block, until
-//! [`Follow::stop`].
+//! The first bytes decide, never the name. What is *followed* does not end where it ends now: a read there would block.
 //!
 //! Absent: any look behind the first bytes.
 
+use crate::capture::file::is_capture;
+use crossbeam_channel::{Receiver, TryRecvError};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -16,6 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 const RECORDING: [u8; 8] = *b"redtapev";
 
+/// The name that stands for standard input.
+pub const STDIN: &str = "-";
+/// Bytes of a followed pipe that are read at a time, and how many such blocks wait.
+const BLOCK: usize = 64 * 1024;
+const BLOCKS: usize = 16;
+
 /// Bytes to be replayed.
 pub type Bytes = Box<dyn Read + Send>;
 
@@ -24,27 +31,30 @@ pub type Bytes = Box<dyn Read + Send>;
 pub enum Format {
     /// Events, as [`crate::recording`] writes them.
     Recording,
-    /// Something else; a packet capture, if it is anything.
+    /// Packets ([`crate::capture`]).
     Capture,
 }
 
-/// Ends the following of a file.
-#[derive(Debug, Clone, Default)]
-pub struct Follow(Arc<AtomicBool>);
-
-impl Follow {
-    /// What there is when its end is reached next is all there is.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Release);
-    }
+/// Why something cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// It is nothing that is known.
+    #[error("neither a packet capture (pcap, pcapng) nor a recording: it begins with {0:02x?}")]
+    Unknown(Vec<u8>),
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It cannot be read.
+    #[error("cannot be read")]
+    Io(#[from] io::Error),
 }
 
-/// Opens `path`; `-` is standard input.
+/// Opens `path`; `-` is standard input. Its size, if it is a file.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub fn open(path: &Path) -> io::Result<(Bytes, Option<u64>)> {
-    if path == Path::new("-") {
+    if path == Path::new(STDIN) {
         return Ok((Box::new(io::stdin()), None));
     }
     let file = File::open(path)?;
@@ -52,23 +62,30 @@ pub fn open(path: &Path) -> io::Result<(Bytes, Option<u64>)> {
     Ok((Box::new(file), size))
 }
 
-/// `bytes`, at whose end more is waited for as long as `follow` says.
-#[must_use]
-pub fn followed(bytes: Bytes, follow: Follow) -> Bytes {
-    Box::new(Growing { bytes, follow })
+/// The same, but more is waited for: at the end of a file until `stop` is set, of a pipe until its writer is gone.
+///
+/// # Errors
+/// When it cannot be opened, or there is no thread to wait in.
+pub fn follow(path: &Path, stop: Arc<AtomicBool>) -> io::Result<Bytes> {
+    let (bytes, size) = open(path)?;
+    Ok(if size.is_some() { Box::new(Growing { bytes, stop }) } else { Box::new(Piped::start(bytes, stop)?) })
 }
 
 /// Unpacks `bytes` if they are compressed, and says what they are.
 ///
 /// # Errors
-/// When they cannot be read.
-pub fn sniff(bytes: Bytes) -> io::Result<(Bytes, Format)> {
-    let (first, mut bytes) = peek(bytes)?;
-    let mut first = first;
+/// When they cannot be read, or are neither.
+pub fn sniff(bytes: Bytes) -> Result<(Bytes, Format), InputError> {
+    let (mut first, mut bytes) = peek(bytes)?;
     if first.starts_with(&GZIP) {
         (first, bytes) = peek(Box::new(MultiGzDecoder::new(BufReader::new(bytes))))?;
     }
-    Ok((bytes, if first == RECORDING { Format::Recording } else { Format::Capture }))
+    match first.as_slice() {
+        first if first == RECORDING => Ok((bytes, Format::Recording)),
+        first if is_capture(first) => Ok((bytes, Format::Capture)),
+        [] => Err(InputError::Empty),
+        _ => Err(InputError::Unknown(first)),
+    }
 }
 
 /// The first bytes, and all of them.
@@ -90,18 +107,63 @@ fn peek(mut bytes: Bytes) -> io::Result<(Vec<u8>, Bytes)> {
     Ok((first.clone(), Box::new(Cursor::new(first).chain(bytes))))
 }
 
+/// A file that others still write.
 struct Growing {
     bytes: Bytes,
-    follow: Follow,
+    stop: Arc<AtomicBool>,
 }
 
 impl Read for Growing {
     fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
         // Asked first: what is written before the stop is still read.
-        let over = self.follow.0.load(Ordering::Acquire);
+        let over = self.stop.load(Ordering::Acquire);
         match self.bytes.read(place) {
             Ok(0) if !over && !place.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
             other => other,
+        }
+    }
+}
+
+/// A pipe, read by a thread of its own, because a read from it waits.
+struct Piped {
+    blocks: Receiver<io::Result<Vec<u8>>>,
+    block: Cursor<Vec<u8>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Piped {
+    fn start(mut bytes: Bytes, stop: Arc<AtomicBool>) -> io::Result<Self> {
+        let (sender, blocks) = crossbeam_channel::bounded(BLOCKS);
+        // It ends with the pipe, with the process, or when nobody takes what it reads.
+        std::thread::Builder::new().name("redtap-input".to_owned()).spawn(move || {
+            loop {
+                let mut block = vec![0; BLOCK];
+                let read = bytes.read(&mut block);
+                let over = !matches!(read, Ok(1..));
+                block.truncate(*read.as_ref().unwrap_or(&0));
+                if sender.send(read.map(|_| block)).is_err() || over {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { blocks, block: Cursor::default(), stop })
+    }
+}
+
+impl Read for Piped {
+    fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.block.read(place)?;
+            if read > 0 || place.is_empty() {
+                return Ok(read);
+            }
+            match self.blocks.try_recv() {
+                Ok(block) => self.block = Cursor::new(block?),
+                Err(TryRecvError::Empty) if !self.stop.load(Ordering::Acquire) => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(_) => return Ok(0),
+            }
         }
     }
 }

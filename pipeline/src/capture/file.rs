@@ -33,6 +33,13 @@ const ORDER_LE: [u8; 4] = [0x4d, 0x3c, 0x2b, 0x1a];
 const ORDER_BE: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 const PCAP_HEADER: usize = 24;
 
+/// True if a file that begins with `first` says that it is a capture.
+#[must_use]
+pub fn is_capture(first: &[u8]) -> bool {
+    let known = [MICROS_LE, MICROS_BE, NANOS_LE, NANOS_BE, MODIFIED_LE, SECTION];
+    first.first_chunk().is_some_and(|magic| known.contains(magic))
+}
+
 /// Why a capture could not be read (further).
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -169,7 +176,7 @@ impl<R: Read> PacketFile<R> {
     ///
     /// # Errors
     /// When the file is none, damaged or cut short; what was read until then stands.
-    pub fn next(&mut self) -> Result<Next<'_>, CaptureError> {
+    pub fn read(&mut self) -> Result<Next<'_>, CaptureError> {
         loop {
             let length = match &self.format {
                 Format::Unknown => match self.begin()? {
@@ -199,6 +206,7 @@ impl<R: Read> PacketFile<R> {
         match self.reach(PCAP_HEADER)? {
             Reach::Enough => {}
             Reach::Later => return Ok(Reach::Later),
+            Reach::End if is_capture(self.ahead()) => return Err(CaptureError::Truncated { offset: 0 }),
             Reach::End => return Err(CaptureError::NotACapture),
         }
         let Some((header, _)) = self.ahead().split_first_chunk::<PCAP_HEADER>() else { return Ok(Reach::Later) };

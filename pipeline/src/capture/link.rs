@@ -174,3 +174,134 @@ fn transport<'a>(
         missing: u32::try_from(missing).unwrap_or(u32::MAX),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::PacketBuilder;
+
+    const SEGMENT: Tcp = Tcp { seq: 7, ack: Some(9), syn: false, fin: false, rst: false };
+
+    fn ends(v6: bool) -> (SocketAddr, SocketAddr) {
+        let (from, to) = if v6 { ("[fd00::1]:40000", "[fd00::2]:80") } else { ("10.0.0.1:40000", "10.0.0.2:80") };
+        (from.parse().unwrap(), to.parse().unwrap())
+    }
+
+    /// An IP packet with `payload`.
+    fn packet(v6: bool, tcp: bool, payload: &[u8]) -> Vec<u8> {
+        let (IpAddr::V4(_) | IpAddr::V6(_), mut bytes) = (ends(v6).0.ip(), Vec::new());
+        let builder = match ends(v6) {
+            (SocketAddr::V4(from), SocketAddr::V4(to)) => PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), 9),
+            (SocketAddr::V6(from), SocketAddr::V6(to)) => PacketBuilder::ipv6(from.ip().octets(), to.ip().octets(), 9),
+            _ => panic!("both ends are of one family"),
+        };
+        if tcp {
+            builder.tcp(40_000, 80, 7, 100).ack(9).write(&mut bytes, payload).unwrap();
+        } else {
+            builder.udp(40_000, 80).write(&mut bytes, payload).unwrap();
+        }
+        bytes
+    }
+
+    fn ether_type(v6: bool) -> [u8; 2] {
+        if v6 { [0x86, 0xdd] } else { [0x08, 0x00] }
+    }
+
+    /// The same packet behind the headers of each link type.
+    fn framed(v6: bool, ip: &[u8]) -> Vec<(&'static str, u16, Vec<u8>)> {
+        let kind = ether_type(v6);
+        let family = if v6 { [30, 0, 0, 0] } else { [2, 0, 0, 0] };
+        [
+            ("ethernet", 1, [&[0; 12][..], &kind].concat()),
+            ("a tag", 1, [&[0; 12][..], &[0x81, 0, 0, 5], &kind].concat()),
+            ("two tags", 1, [&[0; 12][..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6], &kind].concat()),
+            ("null", 0, family.to_vec()),
+            ("loop", 108, family.iter().rev().copied().collect()),
+            ("raw", 101, vec![]),
+            ("raw of BSD", 12, vec![]),
+            ("cooked", 113, [&[0; 14][..], &kind].concat()),
+            ("cooked, 2", 276, [&kind[..], &[0; 18]].concat()),
+        ]
+        .map(|(name, link, head)| (name, link, [&head, ip].concat()))
+        .to_vec()
+    }
+
+    #[test]
+    fn finds_segments_and_datagrams_behind_every_link() {
+        for (v6, tcp) in [(false, true), (false, false), (true, true), (true, false)] {
+            let (from, to) = ends(v6);
+            let transport = if tcp { Transport::Tcp(SEGMENT) } else { Transport::Udp };
+            for (name, link, frame) in framed(v6, &packet(v6, tcp, b"hello")) {
+                let want = Carried { from, to, transport, bytes: b"hello", missing: 0 };
+                assert_eq!(carried(Some(link), &frame), Ok(want), "{name}, IPv6 {v6}, TCP {tcp}");
+                // The padding of short frames is not payload.
+                let padded = [&frame[..], &[0; 9]].concat();
+                assert_eq!(carried(Some(link), &padded), Ok(want), "{name}, padded");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_snap_length_cut_is_missing_and_never_made_up() {
+        for (v6, tcp) in [(false, true), (false, false), (true, true), (true, false)] {
+            for (name, link, frame) in framed(v6, &packet(v6, tcp, b"hello world")) {
+                for cut in 0..frame.len() {
+                    let Ok(found) = carried(Some(link), &frame[..cut]) else { continue };
+                    assert!(b"hello world".starts_with(found.bytes), "{name} at {cut}");
+                    assert_eq!(found.bytes.len() + found.missing as usize, 11, "{name} at {cut}, IPv6 {v6}, TCP {tcp}");
+                }
+                let found = carried(Some(link), &frame[..frame.len() - 4]).unwrap();
+                assert_eq!((found.bytes, found.missing), (&b"hello w"[..], 4), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_fragment_of_a_datagram_is_a_cut_datagram_and_the_others_are_counted() {
+        let mut first = packet(false, false, &[b'x'; 100]);
+        first.truncate(20 + 8 + 40);
+        first[2..4].copy_from_slice(&68_u16.to_be_bytes());
+        first[6] = 0x20;
+        let found = carried(Some(101), &first).unwrap();
+        assert_eq!((found.bytes.len(), found.missing), (40, 60));
+        first[7] = 6;
+        assert_eq!(carried(Some(101), &first), Err(Reject::Fragment));
+    }
+
+    #[test]
+    fn extension_headers_are_walked_over() {
+        let plain = packet(true, false, b"hello");
+        let mut options = plain[..40].to_vec();
+        options[6] = 0;
+        options[4..6].copy_from_slice(&(8 + 5 + 8_u16).to_be_bytes());
+        // Hop-by-hop options, one of padding (RFC 8200, section 4.3).
+        options.extend([17, 0, 1, 4, 0, 0, 0, 0]);
+        options.extend(&plain[40..]);
+        assert_eq!(carried(Some(101), &options).map(|found| (found.bytes, found.missing)), Ok((&b"hello"[..], 0)));
+        let cut = carried(Some(101), &options[..options.len() - 2]).unwrap();
+        assert_eq!((cut.bytes, cut.missing), (&b"hel"[..], 2));
+        let mut later = options;
+        later[6] = 44;
+        later[40..48].copy_from_slice(&[17, 0, 0, 8, 0, 0, 0, 1]);
+        assert_eq!(carried(Some(101), &later), Err(Reject::Fragment));
+    }
+
+    #[test]
+    fn says_why_not() {
+        let arp = [&[0xff; 12][..], &[0x08, 0x06], &[0; 28]].concat();
+        let mut icmp = packet(false, false, b"");
+        icmp[9] = 1;
+        let tcp = packet(false, true, b"");
+        for (link, frame, why) in [
+            (Some(1), &arp[..], Reject::NotIp),
+            (Some(101), &icmp[..], Reject::Transport),
+            (Some(101), &tcp[..30], Reject::Malformed),
+            (Some(1), &tcp[..10], Reject::Malformed),
+            (Some(101), &[][..], Reject::NotIp),
+            (Some(147), &tcp[..], Reject::LinkType),
+            (None, &tcp[..], Reject::LinkType),
+        ] {
+            assert_eq!(carried(link, frame), Err(why), "{link:?}");
+        }
+    }
+}

@@ -247,3 +247,242 @@ impl Lane {
         self.seq = self.seq.map(|seq| seq.wrapping_add(bytes as u32));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What came out: bytes, with `None` for each that is missing, and whether the end was said.
+    #[derive(Debug, Default, PartialEq)]
+    struct Out {
+        bytes: Vec<Option<u8>>,
+        ended: bool,
+    }
+
+    impl Out {
+        fn take(&mut self, piece: Piece<'_>) {
+            assert!(!self.ended, "something behind the end");
+            match piece {
+                Piece::Bytes(bytes, _) => self.bytes.extend(bytes.iter().copied().map(Some)),
+                Piece::Lost(n, _) => self.bytes.resize(self.bytes.len() + n as usize, None),
+                Piece::End(_) => self.ended = true,
+            }
+        }
+
+        fn text(&self) -> String {
+            self.bytes.iter().map(|byte| byte.map_or('_', char::from)).collect()
+        }
+    }
+
+    struct Stream {
+        lane: Lane,
+        out: Out,
+        first: u32,
+    }
+
+    impl Stream {
+        fn new(first: u32) -> Self {
+            let mut lane = Lane::default();
+            lane.begins(first);
+            Self { lane, out: Out::default(), first }
+        }
+
+        fn put(&mut self, at: u32, bytes: &[u8], fin: bool) -> &mut Self {
+            self.cut(at, bytes, 0, fin)
+        }
+
+        fn cut(&mut self, at: u32, bytes: &[u8], missing: u32, fin: bool) -> &mut Self {
+            let seq = self.first.wrapping_add(at);
+            let segment = Segment { seq, bytes, missing, fin, at: Nanos(1) };
+            assert!(self.lane.segment(segment, &mut |piece| self.out.take(piece)));
+            self
+        }
+
+        fn ack(&mut self, at: u32, speaks: bool) -> &mut Self {
+            let ack = self.first.wrapping_add(at);
+            self.lane.acknowledged(ack, speaks, Nanos(1), &mut |piece| self.out.take(piece));
+            self
+        }
+
+        fn give_up(&mut self) -> &mut Self {
+            self.lane.give_up(Nanos(1), &mut |piece| self.out.take(piece));
+            self
+        }
+
+        fn text(&self) -> String {
+            self.out.text()
+        }
+    }
+
+    #[test]
+    fn puts_segments_in_order_and_takes_the_first_of_what_comes_twice() {
+        let mut stream = Stream::new(u32::MAX - 2);
+        stream.put(3, b"def", false).put(4, b"XYghi", false);
+        assert_eq!((stream.text().as_str(), stream.lane.waiting()), ("", 6));
+        stream.put(0, b"abcZZ", false);
+        assert_eq!(stream.text(), "abcdefghi", "over the wrap of the numbers");
+        stream.put(0, b"????????", false).put(8, b"?j", false);
+        assert_eq!(stream.text(), "abcdefghij");
+        assert_eq!(stream.lane.waiting(), 0);
+    }
+
+    #[test]
+    fn a_probe_for_life_is_not_data() {
+        let mut stream = Stream::new(100);
+        stream.put(0, b"abc", false).put(2, b"\0", false).put(2, b"", false).put(3, b"d", false);
+        assert_eq!(stream.text(), "abcd");
+    }
+
+    #[test]
+    fn a_hole_is_lost_when_the_peer_has_it_and_not_before() {
+        let mut stream = Stream::new(0);
+        stream.put(0, b"ab", false).put(4, b"ef", false).ack(2, false);
+        assert_eq!(stream.text(), "ab");
+        stream.ack(6, false);
+        assert_eq!(stream.text(), "ab__ef");
+        // Nothing behind: it is waited for until the peer answers it.
+        stream.ack(9, false);
+        assert_eq!(stream.text(), "ab__ef");
+        stream.ack(9, true);
+        assert_eq!(stream.text(), "ab__ef___");
+    }
+
+    #[test]
+    fn an_acknowledged_fin_that_is_not_in_the_capture_is_no_byte() {
+        let mut stream = Stream::new(0);
+        stream.put(0, b"ab", false).ack(3, true);
+        assert_eq!(stream.text(), "ab");
+        let mut stream = Stream::new(0);
+        stream.put(0, b"ab", true).ack(3, true).give_up();
+        assert_eq!((stream.text().as_str(), stream.out.ended), ("ab", true));
+    }
+
+    #[test]
+    fn the_end_comes_behind_everything_and_once() {
+        let mut stream = Stream::new(7);
+        stream.put(2, b"cd", true).put(2, b"cd", true);
+        assert!(!stream.out.ended);
+        stream.put(0, b"ab", false).put(4, b"beyond", true);
+        assert_eq!((stream.text().as_str(), stream.out.ended), ("abcd", true));
+        let mut early = Stream::new(7);
+        early.put(0, b"ab", false).put(4, b"", true).give_up();
+        assert_eq!((early.text().as_str(), early.out.ended), ("ab__", true), "what the FIN says was there");
+    }
+
+    #[test]
+    fn bytes_that_the_snap_length_cut_are_lost_where_they_were() {
+        let mut stream = Stream::new(0);
+        stream.cut(0, b"ab", 3, false).put(5, b"fg", false).cut(9, b"j", 2, false).put(7, b"hi", false);
+        assert_eq!(stream.text(), "ab___fghij__");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut stream = Stream::new(0);
+        for n in 0..3_000_u32 {
+            stream.put(1_000 + n * 1_000, &[b'x'; 999], false);
+            assert!(stream.lane.waiting() <= MAX_AHEAD, "{n}");
+        }
+        let mut stream = Stream::new(0);
+        for n in 0..2 * MAX_PIECES as u32 {
+            stream.put(2 + n * 2, b"x", false);
+            assert!(stream.lane.ahead.len() <= MAX_PIECES, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_number_from_nowhere_is_not_of_this_stream() {
+        let mut stream = Stream::new(0);
+        stream.put(0, b"ab", false);
+        let segment = Segment { seq: 1 << 31, bytes: b"x", missing: 0, fin: false, at: Nanos(1) };
+        assert!(!stream.lane.segment(segment, &mut |_| panic!("nothing comes of it")));
+        assert!(!stream.lane.could_be(1 << 31) && stream.lane.could_be(1 << 20));
+        assert!(stream.lane.is_first(0) && !stream.lane.is_first(2));
+    }
+
+    /// A stream, and segments that together cover it.
+    fn segments() -> impl Strategy<Value = (Vec<u8>, Vec<(usize, usize)>)> {
+        (1..400_usize, prop::collection::vec((0..400_usize, 1..60_usize), 0..60), any::<prop::sample::Index>())
+            .prop_flat_map(|(len, extra, _)| {
+                let stream: Vec<u8> = (0..len).map(|n| (n * 7 + n / 251) as u8).collect();
+                let step = 1 + len / 17;
+                let mut cover: Vec<(usize, usize)> =
+                    (0..len).step_by(step).map(|at| (at, (at + step).min(len))).collect();
+                cover.extend(extra.into_iter().map(|(at, n)| (at % len, (at % len + n).min(len))));
+                (Just(stream), Just(cover).prop_shuffle())
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Any order, repetition and overlap of segments that cover a stream gives the stream, and then its end.
+        #[test]
+        fn any_order_gives_the_stream((stream, cover) in segments(), first in any::<u32>(), fin in 0..20_usize) {
+            let mut read = Stream::new(first);
+            for (n, &(from, to)) in cover.iter().enumerate() {
+                if n == fin {
+                    read.put(stream.len() as u32, b"", true);
+                }
+                read.put(from as u32, &stream[from..to], to == stream.len());
+            }
+            let whole: Vec<_> = stream.iter().copied().map(Some).collect();
+            prop_assert_eq!(&read.out, &Out { bytes: whole, ended: true });
+            prop_assert_eq!(read.lane.waiting(), 0);
+        }
+
+        /// Of what is left out exactly the missing bytes are lost, whatever made the waiting end.
+        #[test]
+        fn what_is_missing_is_lost_and_no_more(
+            (stream, cover) in segments(),
+            kept in prop::collection::vec(any::<bool>(), 80),
+            first in any::<u32>(),
+            acked in any::<bool>(),
+        ) {
+            let mut read = Stream::new(first);
+            let mut have = vec![false; stream.len()];
+            for (&(from, to), _) in cover.iter().zip(&kept).filter(|(_, kept)| **kept) {
+                have[from..to].fill(true);
+                read.put(from as u32, &stream[from..to], false);
+            }
+            if acked {
+                read.ack(stream.len() as u32, false);
+            } else {
+                read.give_up();
+            }
+            let upto = have.iter().rposition(|have| *have).map_or(0, |last| last + 1);
+            let want: Vec<_> = stream.iter().zip(&have).take(upto).map(|(byte, have)| have.then_some(*byte)).collect();
+            prop_assert_eq!(&read.out.bytes, &want);
+            prop_assert_eq!(read.lane.waiting(), 0);
+        }
+
+        /// Segments of any kind: what comes out is no more than what the numbers span, and what waits is bounded.
+        #[test]
+        fn anything_ends(steps in prop::collection::vec(
+            (any::<u32>(), 0..50_usize, 0..9_u32, any::<bool>(), 0..6_u8), 0..60)
+        ) {
+            let (mut lane, mut moved, mut ended) = (Lane::default(), 0_u64, 0);
+            let bytes = [7; 50];
+            let mut out = |piece: Piece<'_>| match piece {
+                Piece::Bytes(bytes, _) => moved += bytes.len() as u64,
+                Piece::Lost(n, _) => moved += n,
+                Piece::End(_) => ended += 1,
+            };
+            for (seq, len, missing, fin, what) in steps {
+                let at = Nanos(1);
+                match what {
+                    0 => lane.acknowledged(seq, fin, at, &mut out),
+                    1 => lane.give_up(at, &mut out),
+                    _ => {
+                        let seq = if what > 3 { seq % 200 } else { seq };
+                        lane.segment(Segment { seq, bytes: &bytes[..len], missing, fin: fin && what == 5, at }, &mut out);
+                    }
+                }
+                prop_assert!(lane.waiting() <= 60 * 50);
+            }
+            prop_assert!(ended <= 1);
+            prop_assert!(moved <= 61 * (MAX_JUMP as u64 + 60));
+        }
+    }
+}
