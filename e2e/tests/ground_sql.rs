@@ -19,7 +19,6 @@ fn mariadb_counts_what_its_clients_send() {
     let before = server.counters().unwrap();
     let (mut sent, mut inserts): (BTreeMap<&str, u64>, u64) = (BTreeMap::new(), 0);
     for client in mysql::CLIENTS.iter().filter(|client| can_run(client.needs())) {
-        server.empty().unwrap();
         client.run(&sandbox, server.port).unwrap();
         server.wait_idle().unwrap();
         let events = server.events(client.name).unwrap();
@@ -52,7 +51,6 @@ fn postgres_counts_what_its_clients_send() {
     let sandbox = Sandbox::new("ground").unwrap();
     let server = Postgres::start(&sandbox, &postgres::users()).unwrap();
     for client in postgres::CLIENTS.iter().filter(|client| can_run(client.needs())) {
-        server.empty().unwrap();
         let before = server.rollbacks().unwrap();
         client.run(&sandbox, server.port).unwrap();
         server.wait_idle().unwrap();

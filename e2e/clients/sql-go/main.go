@@ -57,6 +57,8 @@ func gomysql(place string) {
 	db, err := sql.Open("mysql", place)
 	must(err)
 	db.SetMaxOpenConns(1)
+	_, err = db.Exec("TRUNCATE TABLE item")
+	must(err)
 	for at := 0; at < 20; at++ {
 		_, err = db.Exec("INSERT INTO item (id, name) VALUES (?, ?)", at, fmt.Sprint("name ", at))
 		must(err)
@@ -107,6 +109,8 @@ func gomysql(place string) {
 func gopgx(place string) {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, place)
+	must(err)
+	_, err = conn.Exec(ctx, "TRUNCATE TABLE item")
 	must(err)
 	// Prepared and described the first time, under a name of the driver's.
 	for at := 0; at < 20; at++ {

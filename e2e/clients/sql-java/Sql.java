@@ -71,6 +71,7 @@ public class Sql {
     static void mysql(String kind, String password, String url) throws Exception {
         url += "&useServerPrepStmts=true&allowMultiQueries=true";
         try (Connection link = DriverManager.getConnection(url, kind, password); Statement plain = link.createStatement()) {
+            plain.execute("TRUNCATE TABLE item");
             insert(link, 0, 10);
             select(link, 25);
             batch(link, 0, 40);
@@ -98,6 +99,7 @@ public class Sql {
     static void postgres(String kind, String password, String port) throws Exception {
         String url = "jdbc:postgresql://127.0.0.1:" + port + "/shop?prepareThreshold=3&sslmode=disable";
         try (Connection link = DriverManager.getConnection(url, kind, password); Statement plain = link.createStatement()) {
+            plain.execute("TRUNCATE TABLE item");
             insert(link, 0, 10);
             select(link, 25);
             batch(link, 0, 40);

@@ -13,6 +13,7 @@ async function refused(code, call) {
 async function mysql2() {
   const driver = require('mysql2/promise');
   const connection = await driver.createConnection({ ...address, multipleStatements: true });
+  await connection.query('TRUNCATE TABLE item');
   for (let at = 0; at < 20; at++) {
     await connection.query('INSERT INTO item (id, name) VALUES (?, ?)', [at, `name'${at}`]);
   }
@@ -60,6 +61,7 @@ async function pg() {
   const client = new Client(address);
   await client.connect();
   // Text alone: the simple protocol.
+  await client.query('TRUNCATE TABLE item');
   for (let at = 0; at < 20; at++) await client.query(`INSERT INTO item (id, name) VALUES (${at}, 'name''${at}')`);
   // With values: an unnamed statement each.
   for (let at = 0; at < 30; at++) {

@@ -60,6 +60,7 @@ function pdo_mysql(): void
     foreach ([true, false] as $emulate) {
         $options = [PDO::ATTR_EMULATE_PREPARES => $emulate, PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION];
         $pdo = new PDO("mysql:host=127.0.0.1;port=$port;dbname=shop;charset=utf8mb4", $kind, $password, $options);
+        if ($emulate) $pdo->exec('TRUNCATE TABLE item');
         statements($pdo, $emulate ? 0 : 20, $codes);
         if ($emulate) plain($pdo, $codes);
         unset($pdo);
@@ -72,6 +73,7 @@ function mysqli(): void
     global $kind, $port, $password;
     mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
     $link = new mysqli('127.0.0.1', $kind, $password, 'shop', (int)$port);
+    $link->query('TRUNCATE TABLE item');
     $insert = $link->prepare('INSERT INTO item (id, name, body) VALUES (?, ?, ?)');
     for ($at = 0; $at < 4; $at++) {
         [$name, $body] = ["name $at", null];
@@ -112,6 +114,7 @@ function pdo_pgsql(): void
     foreach ([true, false] as $emulate) {
         $options = [PDO::ATTR_EMULATE_PREPARES => $emulate, PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION];
         $pdo = new PDO("pgsql:host=127.0.0.1;port=$port;dbname=shop", $kind, $password, $options);
+        if ($emulate) $pdo->exec('TRUNCATE TABLE item');
         statements($pdo, $emulate ? 0 : 20, $codes);
         if ($emulate) plain($pdo, $codes);
         else {

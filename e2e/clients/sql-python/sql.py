@@ -33,6 +33,7 @@ def pymysql():
     options = dict(local_infile=True, client_flag=CLIENT.MULTI_STATEMENTS, max_allowed_packet=64 << 20)
     connection = driver.connect(database="shop", autocommit=None, **options, **address)
     cursor = connection.cursor()
+    cursor.execute("TRUNCATE TABLE item")
     for at in range(20):
         cursor.execute("INSERT INTO item (id, name) VALUES (%s, %s)", (at, f"name'{at}"))
     for at in range(30):
@@ -75,6 +76,7 @@ def connector():
 
     options = dict(database="shop", use_pure=True, ssl_disabled=True, collation="utf8mb4_general_ci", autocommit=True)
     connection = connect(**options, **address)
+    connection.cmd_query("TRUNCATE TABLE item")
     cursor = connection.cursor(prepared=True)
     for at in range(10):
         cursor.execute("INSERT INTO item (id, name) VALUES (?, ?)", (at, f"name {at}"))
@@ -104,6 +106,7 @@ def connector_patient():
 
     options = dict(database="shop", use_pure=True, ssl_disabled=True, collation="utf8mb4_general_ci", autocommit=True)
     connection = connect(**options, **address)
+    connection.cmd_query("TRUNCATE TABLE item")
     select = connection.cursor(prepared=True)
     insert = connection.cursor(prepared=True)
     select.execute("SELECT id, name FROM item WHERE id = ?", (0,))
@@ -131,8 +134,8 @@ def psycopg():
 
     connection = driver.connect(dbname="shop", autocommit=True, **address)
     cursor = connection.cursor()
-    # Without parameters: the simple protocol's place, sent as one extended batch by this driver.
-    cursor.execute("TRUNCATE item")
+    # What has no parameters goes by the simple protocol.
+    cursor.execute("TRUNCATE TABLE item")
     # From the sixth on a named statement.
     for at in range(20):
         cursor.execute("INSERT INTO item (id, name) VALUES (%s, %s)", (at, f"name'{at}"))
@@ -185,6 +188,7 @@ def psycopg_patient():
 
     connection = driver.connect(dbname="shop", autocommit=True, **address)
     cursor = connection.cursor()
+    cursor.execute("TRUNCATE TABLE item")
     cursor.execute("SELECT id, name FROM item WHERE id = %s", (0,), prepare=True)
     cursor.execute("INSERT INTO item (id, name) VALUES (%s, 'early')", (0,), prepare=True)
     wait("warm")
@@ -204,6 +208,7 @@ async def asyncpg_session():
     import asyncpg as driver
 
     connection = await driver.connect(database="shop", **address)
+    await connection.execute("TRUNCATE TABLE item")
     for at in range(10):
         await connection.execute("INSERT INTO item (id, name) VALUES ($1, $2)", at, f"name {at}")
     for at in range(25):

@@ -1,3 +1,4 @@
+TRUNCATE TABLE item;
 INSERT INTO item (id, name) VALUES (0, 'a'), (1, 'b'), (2, 'it''s');
 INSERT INTO item (id, name) VALUES (1, 'again');
 SELECT id, name FROM item WHERE id = 1;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 /// What `clients/sql/mariadb.sql` makes the command line client send. `USE` makes it ask `SELECT DATABASE()` too.
 const SCRIPT: &[(&str, &str, u64)] = &[
+    ("TRUNCATE", "", 1),
     ("INSERT", "", 1),
     ("INSERT", "1062", 1),
     ("SELECT", "", 6),
@@ -50,6 +51,7 @@ pub const CLIENTS: &[Client] = &[
         name: "connector",
         language: Language::Python,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("SET", "", 6),
             ("PING", "", 5),
             ("PREPARE", "", 2),
@@ -70,6 +72,7 @@ pub const CLIENTS: &[Client] = &[
         name: "mysql2",
         language: Language::Node,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 20),
             ("INSERT", "1062", 1),
             ("SELECT", "", 47),
@@ -97,6 +100,7 @@ pub const CLIENTS: &[Client] = &[
         name: "pdo_mysql",
         language: Language::Php,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 10),
             ("INSERT", "1062", 1),
             ("SELECT", "", 30),
@@ -121,6 +125,7 @@ pub const CLIENTS: &[Client] = &[
         name: "mysqli",
         language: Language::Php,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("PREPARE", "", 3),
             ("SEND_LONG_DATA", "", 12),
             ("EXECUTE", "", 6),
@@ -143,6 +148,7 @@ pub const CLIENTS: &[Client] = &[
         name: "gomysql",
         language: Language::Go,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("PREPARE", "", 24),
             ("PREPARE", "1146", 1),
             ("EXECUTE", "", 47),
@@ -166,6 +172,7 @@ pub const CLIENTS: &[Client] = &[
         name: "jdbc_mysql",
         language: Language::Java,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("PREPARE", "", 3),
             ("EXECUTE", "", 75),
             ("EXECUTE", "1062", 1),
@@ -187,6 +194,7 @@ pub const CLIENTS: &[Client] = &[
         name: "jdbc_mariadb",
         language: Language::Java,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("PREPARE", "", 3),
             ("EXECUTE", "", 75),
             ("EXECUTE", "1062", 1),
@@ -210,6 +218,7 @@ pub const PYMYSQL: Client = Client {
     name: "pymysql",
     language: Language::Python,
     requests: &[
+        ("TRUNCATE", "", 1),
         ("SET", "", 1),
         ("INSERT", "", 21),
         ("INSERT", "1062", 1),
@@ -322,6 +331,7 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("statement/sql/show_tables", "SHOW"),
     ("statement/sql/create_table", "CREATE"),
     ("statement/sql/drop_table", "DROP"),
+    ("statement/sql/truncate", "TRUNCATE"),
     ("statement/sql/load", "LOAD"),
     ("statement/sql/prepare_sql", "PREPARE"),
     ("statement/sql/execute_sql", "EXECUTE"),

@@ -14,6 +14,7 @@ pub const CLIENTS: &[Client] = &[
         name: "psql",
         language: Language::Psql,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 1),
             ("INSERT", "23505", 1),
             ("SELECT", "", 5),
@@ -44,6 +45,7 @@ pub const CLIENTS: &[Client] = &[
         name: "asyncpg",
         language: Language::Python,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 10),
             ("INSERT", "23505", 1),
             ("SELECT", "", 26),
@@ -62,6 +64,7 @@ pub const CLIENTS: &[Client] = &[
         name: "pg",
         language: Language::Node,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 20),
             ("INSERT", "23505", 2),
             // Three of them through one portal.
@@ -83,6 +86,7 @@ pub const CLIENTS: &[Client] = &[
         name: "pdo_pgsql",
         language: Language::Php,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 20),
             ("INSERT", "23505", 2),
             ("SELECT", "", 55),
@@ -104,6 +108,7 @@ pub const CLIENTS: &[Client] = &[
         name: "pgx",
         language: Language::Go,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("INSERT", "", 20),
             ("INSERT", "23505", 1),
             ("SELECT", "", 38),
@@ -125,6 +130,7 @@ pub const CLIENTS: &[Client] = &[
         name: "jdbc_postgres",
         language: Language::Java,
         requests: &[
+            ("TRUNCATE", "", 1),
             ("SET", "", 1),
             ("INSERT", "", 10),
             ("INSERT", "23505", 1),

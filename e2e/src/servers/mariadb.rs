@@ -73,14 +73,6 @@ impl Mariadb {
         self.process.pid()
     }
 
-    /// Empties the table.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub fn empty(&self) -> Result<()> {
-        self.ask("TRUNCATE shop.item").map(drop)
-    }
-
     /// Rows that it answers to root, their fields.
     fn ask(&self, statement: &str) -> Result<Vec<Vec<String>>> {
         let program = find("mariadb").context("no mariadb")?;

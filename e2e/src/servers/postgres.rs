@@ -72,14 +72,6 @@ impl Postgres {
         self.process.pid()
     }
 
-    /// Empties the table.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub fn empty(&self) -> Result<()> {
-        self.ask("shop", "TRUNCATE item").map(drop)
-    }
-
     /// Rows that it answers to postgres, their fields.
     fn ask(&self, database: &str, statement: &str) -> Result<Vec<Vec<String>>> {
         let mut command = Command::new(find("psql").context("no psql")?);
