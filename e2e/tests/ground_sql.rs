@@ -23,6 +23,7 @@ fn mariadb_counts_what_its_clients_send() {
         server.wait_idle().unwrap();
         let events = server.events(client.name).unwrap();
         assert_eq!(mysql::by_operation(&events), mysql::expected(client), "{}: {events:?}", client.name);
+        assert_eq!(server.logins(client.name).unwrap(), client.logins, "{}", client.name);
         inserts += events.get("statement/sql/insert").map_or(0, |event| event.count);
         for (name, event) in events {
             for counter in mysql::counters(&name) {
@@ -54,6 +55,7 @@ fn postgres_counts_what_its_clients_send() {
         let before = server.rollbacks().unwrap();
         client.run(&sandbox, server.port).unwrap();
         server.wait_idle().unwrap();
+        assert_eq!(server.logins(client.name), client.logins, "{}", client.name);
         assert_eq!(server.requests(client.name), client.requests(), "{}: the log", client.name);
         assert_eq!(server.calls(client.name).unwrap(), postgres::calls(client), "{}: pg_stat_statements", client.name);
         assert_eq!(server.rollbacks().unwrap() - before, postgres::rollbacks(client), "{}: transactions", client.name);

@@ -36,7 +36,15 @@ const SCRIPT_FURTHER: &[(&str, u64)] = &[("SELECT", 1), ("DELETE", 1)];
 
 /// All that run to their end.
 pub const CLIENTS: &[Client] = &[
-    Client { name: "mariadb", language: Language::Mariadb(&[]), requests: SCRIPT, further: SCRIPT_FURTHER, again: &[] },
+    Client {
+        name: "mariadb",
+        language: Language::Mariadb(&[]),
+        requests: SCRIPT,
+        further: SCRIPT_FURTHER,
+        again: &[],
+        logins: 1,
+        besides: &[],
+    },
     // The same, compressed by zlib.
     Client {
         name: "mariadb_zlib",
@@ -44,6 +52,8 @@ pub const CLIENTS: &[Client] = &[
         requests: SCRIPT,
         further: SCRIPT_FURTHER,
         again: &[],
+        logins: 1,
+        besides: &[],
     },
     PYMYSQL,
     // Pure Python; sends a reset before each further execute, and asks after each cursor whether the server is there.
@@ -67,6 +77,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[],
         again: &[],
+        logins: 1,
+        besides: &[],
     },
     Client {
         name: "mysql2",
@@ -94,6 +106,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("UPDATE", 1), ("SELECT", 1)],
         again: &[],
+        logins: 1,
+        besides: &[],
     },
     // With values written into the text by the driver, then, on another connection, prepared by the server.
     Client {
@@ -120,6 +134,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[],
         again: &[],
+        logins: 2,
+        besides: &[],
     },
     Client {
         name: "mysqli",
@@ -143,6 +159,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("SELECT", 2)],
         again: &[],
+        logins: 1,
+        besides: &[],
     },
     Client {
         name: "gomysql",
@@ -166,6 +184,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("DELETE", 1)],
         again: &[],
+        logins: 1,
+        besides: &[],
     },
     // Its first SELECT asks for the server's variables.
     Client {
@@ -188,6 +208,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("SELECT", 1)],
         again: &[],
+        logins: 1,
+        besides: &[],
     },
     // Sends the executes of a batch before it reads the first answer.
     Client {
@@ -210,6 +232,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("SELECT", 1)],
         again: &[],
+        logins: 1,
+        besides: &[],
     },
 ];
 
@@ -237,6 +261,8 @@ pub const PYMYSQL: Client = Client {
     ],
     further: &[("UPDATE", 1), ("SELECT", 1)],
     again: &[],
+    logins: 1,
+    besides: &[],
 };
 
 /// Stops after it has prepared a SELECT and an INSERT and executed each once. Listed is what comes then: the SELECT 11 times
@@ -254,6 +280,8 @@ pub const PATIENT: Client = Client {
     ],
     further: &[],
     again: &[],
+    logins: 1,
+    besides: &[],
 };
 
 /// Names of all users.

@@ -38,6 +38,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("SELECT", 1), ("DELETE", 1)],
         again: &[],
+        logins: 1,
+        besides: &[("TERMINATE", "", 1)],
     },
     PSYCOPG,
     // Everything with values is prepared under a name; a batch of executes under one Sync.
@@ -59,6 +61,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[],
         again: &[],
+        logins: 1,
+        besides: &[("TERMINATE", "", 1)],
     },
     Client {
         name: "pg",
@@ -81,6 +85,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[("UPDATE", 1), ("SELECT", 1)],
         again: &[("SELECT", 2)],
+        logins: 1,
+        besides: &[("TERMINATE", "", 1)],
     },
     Client {
         name: "pdo_pgsql",
@@ -102,6 +108,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[],
         again: &[],
+        logins: 2,
+        besides: &[("TERMINATE", "", 1)],
     },
     // By turns prepared under a name, without a name, and by the simple protocol; a batch under one Sync.
     Client {
@@ -125,6 +133,8 @@ pub const CLIENTS: &[Client] = &[
         ],
         further: &[],
         again: &[],
+        logins: 1,
+        besides: &[("TERMINATE", "", 1)],
     },
     Client {
         name: "jdbc_postgres",
@@ -148,6 +158,8 @@ pub const CLIENTS: &[Client] = &[
         further: &[],
         // Its COMMIT has a name: pg_stat_statements counts such a statement once each time that it is parsed.
         again: &[("SELECT", 2), ("COMMIT", 1)],
+        logins: 1,
+        besides: &[("TERMINATE", "", 1)],
     },
 ];
 
@@ -178,6 +190,8 @@ pub const PSYCOPG: Client = Client {
     ],
     further: &[("UPDATE", 1), ("SELECT", 1)],
     again: &[],
+    logins: 1,
+    besides: &[("TERMINATE", "", 1)],
 };
 
 /// Stops after it has prepared a SELECT and an INSERT and executed each once. Listed is what comes then: the SELECT 11 times
@@ -188,6 +202,8 @@ pub const PATIENT: Client = Client {
     requests: &[("SELECT", "", 14), ("INSERT", "", 7), ("UPDATE", "", 5)],
     further: &[],
     again: &[],
+    logins: 1,
+    besides: &[("TERMINATE", "", 1)],
 };
 
 /// Names of all users.

@@ -33,6 +33,9 @@ pub enum Language {
     Java,
 }
 
+/// A request: its operation, the code of its error (empty if it went well), and how many there are.
+pub type Row = (&'static str, &'static str, u64);
+
 /// A client and what it sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
@@ -41,11 +44,15 @@ pub struct Client {
     /// What runs.
     pub language: Language,
     /// Its requests as they go over the wire: operation, code of the error, how many.
-    pub requests: &'static [(&'static str, &'static str, u64)],
+    pub requests: &'static [Row],
     /// What the server executes besides: statements that are not the first of their request.
     pub further: &'static [(&'static str, u64)],
     /// And requests that are no statement of their own: executes of a portal that go on where the last one ended.
     pub again: &'static [(&'static str, u64)],
+    /// How often it logs in.
+    pub logins: u64,
+    /// Messages of the protocol that are answered, or that end the session, and that the server keeps no count of.
+    pub besides: &'static [Row],
 }
 
 impl Client {
@@ -66,11 +73,7 @@ impl Client {
     /// Its requests, summed up.
     #[must_use]
     pub fn requests(&self) -> Requests {
-        let mut sums = Requests::new();
-        for (operation, code, count) in self.requests {
-            *sums.entry(((*operation).to_owned(), (*code).to_owned())).or_default() += count;
-        }
-        sums
+        sum(self.requests)
     }
 
     /// Runs it against a port of the loopback, to its end, at most 60 s.
@@ -149,6 +152,15 @@ impl Client {
         let lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
         Ok(Patient { child, lines })
     }
+}
+
+/// Sums up rows.
+pub fn sum<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Requests {
+    let mut sums = Requests::new();
+    for (operation, code, count) in rows {
+        *sums.entry(((*operation).to_owned(), (*code).to_owned())).or_default() += count;
+    }
+    sums
 }
 
 fn text(path: std::path::PathBuf) -> Result<String> {

@@ -102,6 +102,17 @@ impl Mariadb {
             .collect()
     }
 
+    /// How often it let a user in.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn logins(&self, user: &str) -> Result<u64> {
+        let rows = self.ask(&format!(
+            "SELECT COALESCE(SUM(total_connections), 0) FROM performance_schema.users WHERE user = '{user}'"
+        ))?;
+        Ok(rows.first().and_then(|row| row.first()).context("no row")?.parse()?)
+    }
+
     /// How often it met a text whose literals are taken out, all users together, for texts that begin so.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ impl Postgres {
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{path}'\n\
              shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track_utility = on\n\
-             fsync = off\nautovacuum = off\nlog_min_duration_statement = 0\nlog_line_prefix = '{PREFIX}'\n"
+             fsync = off\nautovacuum = off\nlog_min_duration_statement = 0\nlog_connections = on\nlog_line_prefix = '{PREFIX}'\n"
         );
         std::fs::write(folder.join("data/postgresql.auto.conf"), settings)?;
         let server = find("postgres")?;
@@ -91,7 +91,7 @@ impl Postgres {
             let (text, code) = match line {
                 Line::Done("statement" | "execute", text) => (text, ""),
                 Line::Failed(code, text) => (text, code),
-                Line::Done(..) | Line::Refused(_) => continue,
+                Line::Done(..) | Line::Refused(_) | Line::Welcome => continue,
             };
             *requests.entry((operation(text), code.to_owned())).or_default() += 1;
         }
@@ -102,6 +102,12 @@ impl Postgres {
     #[must_use]
     pub fn parsed(&self, user: &str) -> u64 {
         lines(&self.process.log(), user).filter(|line| matches!(line, Line::Done("parse", _))).map(|_| 1).sum()
+    }
+
+    /// How often it let a user in.
+    #[must_use]
+    pub fn logins(&self, user: &str) -> u64 {
+        lines(&self.process.log(), user).filter(|line| *line == Line::Welcome).map(|_| 1).sum()
     }
 
     /// How often it refused a user with that code before it let it in.
@@ -164,6 +170,8 @@ enum Line<'a> {
     Failed(&'a str, &'a str),
     /// The code of the error.
     Refused(&'a str),
+    /// Let in.
+    Welcome,
 }
 
 fn lines<'a>(log: &'a str, user: &str) -> impl Iterator<Item = Line<'a>> {
@@ -178,6 +186,9 @@ fn lines<'a>(log: &'a str, user: &str) -> impl Iterator<Item = Line<'a>> {
             let (_, rest) = rest.split_once(" ms  ")?;
             let (what, text) = rest.split_once(": ")?;
             return Some(Line::Done(what.split(' ').next()?, text));
+        }
+        if said.starts_with("LOG:  connection authorized") {
+            return Some(Line::Welcome);
         }
         if let Some(text) = said.strip_prefix("STATEMENT:  ") {
             // It follows the line that begins with `ERROR:`.
