@@ -56,7 +56,7 @@ fn postgres_counts_what_its_clients_send() {
         client.run(&sandbox, server.port).unwrap();
         server.wait_idle().unwrap();
         assert_eq!(server.logins(client.name), client.logins, "{}", client.name);
-        assert_eq!(server.requests(client.name), client.requests(), "{}: the log", client.name);
+        assert_eq!(server.requests(client.name), postgres::logged(client), "{}: the log", client.name);
         assert_eq!(server.calls(client.name).unwrap(), postgres::calls(client), "{}: pg_stat_statements", client.name);
         assert_eq!(server.rollbacks().unwrap() - before, postgres::rollbacks(client), "{}: transactions", client.name);
     }

@@ -79,7 +79,7 @@ function mysqli(): void
         [$name, $body] = ["name $at", null];
         $insert->bind_param('isb', $at, $name, $body);
         // The third value comes ahead, in three pieces.
-        for ($piece = 0; $piece < 3; $piece++) $insert->send_long_data(2, str_repeat('b', 50000));
+        for ($piece = 0; $piece < 3; $piece++) $insert->send_long_data(2, str_repeat('b', 500));
         $insert->execute();
     }
     $insert->close();

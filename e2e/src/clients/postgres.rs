@@ -2,9 +2,10 @@
 //! the extended protocol. The drivers' versions are pinned, so what they send of their own accord (settings, what they close)
 //! is known as well.
 //!
-//! An operation is the first keyword of a statement's text; for an Execute, of the statement that it executes.
+//! An operation is the first keyword of a statement's text; for an Execute, of the statement that it executes. What is prepared
+//! by itself is PREPARE.
 
-use super::sql::{Client, Language};
+use super::sql::{Client, Language, Requests};
 use std::collections::BTreeMap;
 
 /// All that run to their end. The last logs in by MD5.
@@ -39,7 +40,7 @@ pub const CLIENTS: &[Client] = &[
         further: &[("SELECT", 1), ("DELETE", 1)],
         again: &[],
         logins: 1,
-        besides: &[("TERMINATE", "", 1)],
+        besides: &[("SSL_REQUEST", "", 1), ("PREPARE", "", 1), ("DESCRIBE", "", 1), ("TERMINATE", "", 1)],
     },
     PSYCOPG,
     // Everything with values is prepared under a name; a batch of executes under one Sync.
@@ -62,7 +63,7 @@ pub const CLIENTS: &[Client] = &[
         further: &[],
         again: &[],
         logins: 1,
-        besides: &[("TERMINATE", "", 1)],
+        besides: &[("SSL_REQUEST", "", 2), ("PREPARE", "", 6), ("CANCEL_REQUEST", "", 1), ("TERMINATE", "", 1)],
     },
     Client {
         name: "pg",
@@ -97,7 +98,8 @@ pub const CLIENTS: &[Client] = &[
             ("INSERT", "23505", 2),
             ("SELECT", "", 55),
             ("SELECT", "42601", 1),
-            ("SELECT", "42P01", 2),
+            ("SELECT", "42P01", 1),
+            ("PREPARE", "42P01", 1),
             ("UPDATE", "", 1),
             ("BEGIN", "", 2),
             ("DELETE", "", 2),
@@ -109,7 +111,7 @@ pub const CLIENTS: &[Client] = &[
         further: &[],
         again: &[],
         logins: 2,
-        besides: &[("TERMINATE", "", 1)],
+        besides: &[("SSL_REQUEST", "", 2), ("PREPARE", "", 2), ("TERMINATE", "", 2)],
     },
     // By turns prepared under a name, without a name, and by the simple protocol; a batch under one Sync.
     Client {
@@ -121,7 +123,7 @@ pub const CLIENTS: &[Client] = &[
             ("INSERT", "23505", 1),
             ("SELECT", "", 38),
             ("SELECT", "42601", 1),
-            ("SELECT", "42P01", 1),
+            ("PREPARE", "42P01", 1),
             ("UPDATE", "", 30),
             ("DELETE", "", 14),
             ("BEGIN", "", 2),
@@ -134,7 +136,8 @@ pub const CLIENTS: &[Client] = &[
         further: &[],
         again: &[],
         logins: 1,
-        besides: &[("TERMINATE", "", 1)],
+        // Statements with a name, those that are described each time, and what is asked about the columns of a COPY.
+        besides: &[("PREPARE", "", 16), ("TERMINATE", "", 1)],
     },
     Client {
         name: "jdbc_postgres",
@@ -191,7 +194,16 @@ pub const PSYCOPG: Client = Client {
     further: &[("UPDATE", 1), ("SELECT", 1)],
     again: &[],
     logins: 1,
-    besides: &[("TERMINATE", "", 1)],
+    // Two statements get a name; the cursor's portal is described. Each pipeline ends with a Sync that follows another one.
+    // Of the second pipeline, a SELECT is skipped because of the error before it.
+    besides: &[
+        ("SSL_REQUEST", "", 1),
+        ("PREPARE", "", 2),
+        ("DESCRIBE", "", 1),
+        ("SYNC", "", 2),
+        ("SELECT", "22012", 1),
+        ("TERMINATE", "", 1),
+    ],
 };
 
 /// Stops after it has prepared a SELECT and an INSERT and executed each once. Listed is what comes then: the SELECT 11 times
@@ -210,6 +222,17 @@ pub const PATIENT: Client = Client {
 #[must_use]
 pub fn users() -> Vec<&'static str> {
     CLIENTS.iter().chain([&PATIENT]).map(|client| client.name).collect()
+}
+
+/// What the server's log must show of a client: a statement that is refused when it is prepared is there under its own first
+/// word, and those here are SELECTs.
+#[must_use]
+pub fn logged(client: &Client) -> Requests {
+    let mut requests = client.requests();
+    if let Some(count) = requests.remove(&("PREPARE".to_owned(), "42P01".to_owned())) {
+        *requests.entry(("SELECT".to_owned(), "42P01".to_owned())).or_default() += count;
+    }
+    requests
 }
 
 /// What `pg_stat_statements` must have counted for a client. It leaves out what failed, what is empty, and the statements of
