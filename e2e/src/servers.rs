@@ -2,5 +2,7 @@
 
 pub mod apps;
 pub mod dnsmasq;
+pub mod mariadb;
 pub mod nginx;
+pub mod postgres;
 pub mod redis;
