@@ -1,6 +1,9 @@
 //! Real servers, one module each, and what they themselves say they did.
 
+pub mod apache;
 pub mod apps;
 pub mod dnsmasq;
+pub mod grpc;
+pub mod kafka;
 pub mod nginx;
 pub mod redis;

@@ -17,12 +17,18 @@ const NEEDED: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
     ("wrk", "wrk"),
     ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
+    // Programs and modules; the package named apache2 would also start it.
+    ("apache2", "apache2-bin"),
+    ("kcat", "kcat"),
     ("php", "php-cli"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("go", "golang-go"),
     // The compiler, which a run-time environment alone does not bring.
     ("javac", "default-jdk-headless"),
+    ("mvn", "maven"),
+    ("pip3", "python3-pip"),
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
     ("cc", "gcc"),
@@ -34,8 +40,14 @@ const HEADERS: &[(&str, &str)] = &[("/usr/include/bpf/bpf_helpers.h", "libbpf-de
 /// Keeps package scripts from starting the servers that they install (Debian policy: invoke-rc.d asks this file).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs what is missing when root; otherwise says what is missing and goes on.
+/// Installs what is missing when root, otherwise says what is missing and goes on; then builds the clients that no package
+/// brings.
 pub(crate) fn run() -> Result<()> {
+    packages()?;
+    crate::clients::run()
+}
+
+fn packages() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
         return Ok(());
