@@ -3,6 +3,7 @@
 pub mod apache;
 pub mod apps;
 pub mod dnsmasq;
+pub mod go_web;
 pub mod grpc;
 pub mod kafka;
 pub mod nginx;

@@ -6,6 +6,7 @@ use redtap_e2e::sandbox::{Sandbox, free_port};
 use redtap_e2e::servers::apache::Apache;
 use redtap_e2e::servers::apps::{App, Language};
 use redtap_e2e::servers::dnsmasq::Dnsmasq;
+use redtap_e2e::servers::go_web::GoWeb;
 use redtap_e2e::servers::grpc::{Customer, Ended, Shop, Stack};
 use redtap_e2e::servers::kafka::{Client, Kafka, Library};
 use redtap_e2e::servers::nginx::Nginx;
@@ -166,30 +167,52 @@ fn httpd_logs_what_curl_asked_by_upgrade_and_by_prior_knowledge() {
     let sandbox = Sandbox::new("ground").unwrap();
     let apache = Apache::start(&sandbox).unwrap();
     let urls = ["/index.html", "/big", "/gone"].map(|path| apache.url(path));
-    // The curl of Debian 12 fails at a second request on such a connection; nghttp makes all of its own at once.
+    // The curl of Debian 12 fails at a second request on a connection without TLS, and httpd often closes an upgraded one during
+    // the first if that takes long: one small request each. nghttp makes all of its own at once.
     for way in ["--http2", "--http2-prior-knowledge"] {
-        for (url, says) in urls.iter().zip(["2 200", "2 200", "2 404"]) {
+        for (url, says) in [(&urls[0], "2 200"), (&urls[2], "2 404")] {
             let said = sandbox.run("curl", &["-s", way, "-w", "%{http_version} %{http_code}", "-o", "/dev/null", url]);
             assert_eq!(said.unwrap(), says, "{way} {url}");
         }
     }
     let [page, big, gone] = &urls;
-    sandbox.run("nghttp", &["-n", "-u", page, big, gone]).unwrap();
     sandbox.run("nghttp", &["-n", page, big, gone]).unwrap();
     sandbox.run("curl", &["-s", "--http1.1", "-o", "/dev/null", gone]).unwrap();
-    let answered = apache.wait_answered(17).unwrap();
+    let answered = apache.wait_answered(10).unwrap();
     let row = |fields: [&str; 4], count: u64| (fields.map(str::to_owned), count);
     // A request that is upgraded is logged twice: as the 101 and, on the first stream, as what was asked for.
     let rows = BTreeMap::from([
-        row(["HTTP/1.1", "GET", "/index.html", "101"], 2),
-        row(["HTTP/1.1", "GET", "/big", "101"], 1),
+        row(["HTTP/1.1", "GET", "/index.html", "101"], 1),
         row(["HTTP/1.1", "GET", "/gone", "101"], 1),
-        row(["HTTP/2.0", "GET", "/index.html", "200"], 4),
-        row(["HTTP/2.0", "GET", "/big", "200"], 4),
-        row(["HTTP/2.0", "GET", "/gone", "404"], 4),
+        row(["HTTP/2.0", "GET", "/index.html", "200"], 3),
+        row(["HTTP/2.0", "GET", "/big", "200"], 1),
+        row(["HTTP/2.0", "GET", "/gone", "404"], 3),
         row(["HTTP/1.1", "GET", "/gone", "404"], 1),
     ]);
     assert_eq!(answered, rows);
+}
+
+#[test]
+fn go_logs_what_nghttp_asked_by_upgrade_and_by_prior_knowledge() {
+    if !can_run_with(&["nghttp", "curl"], &[Kit::GrpcGo]) {
+        return;
+    }
+    let sandbox = Sandbox::new("ground").unwrap();
+    let web = GoWeb::start(&sandbox).unwrap();
+    let [page, big, gone] = &["/index.html", "/big", "/gone"].map(|path| web.url(path));
+    sandbox.run("nghttp", &["-n", "-u", page, big, gone]).unwrap();
+    sandbox.run("nghttp", &["-n", page, big, gone]).unwrap();
+    sandbox.run("curl", &["-s", "--http2", "-o", "/dev/null", big]).unwrap();
+    let row = |fields: [&str; 4], count: u64| (fields.map(str::to_owned), count);
+    // One that is upgraded it knows as what it came as.
+    let rows = BTreeMap::from([
+        row(["HTTP/1.1", "GET", "/index.html", "200"], 1),
+        row(["HTTP/1.1", "GET", "/big", "200"], 1),
+        row(["HTTP/2.0", "GET", "/index.html", "200"], 1),
+        row(["HTTP/2.0", "GET", "/big", "200"], 2),
+        row(["HTTP/2.0", "GET", "/gone", "404"], 2),
+    ]);
+    assert_eq!(web.wait_answered(7).unwrap(), rows);
 }
 
 #[test]

@@ -88,8 +88,10 @@ fn grpc_go(source: &Path, target: &Path) -> Result<()> {
     let mut go = Command::new("go");
     go.args(["build", "-mod=readonly", "-o"]).arg(&server).arg(".").current_dir(source);
     call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))?;
-    // Two names, so that the two ends are two services.
-    std::fs::copy(&server, target.join("grpc-go-client"))?;
+    // A name for each role, so that each is a service of its own.
+    for name in ["grpc-go-client", "go-web"] {
+        std::fs::copy(&server, target.join(name))?;
+    }
     Ok(())
 }
 

@@ -24,13 +24,16 @@ const service = "/shop.v1.Shop/"
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: grpc-go server|client PORT")
+		fmt.Fprintln(os.Stderr, "usage: grpc-go server|client|web PORT")
 		os.Exit(2)
 	}
 	address := "127.0.0.1:" + os.Args[2]
-	if os.Args[1] == "server" {
+	switch os.Args[1] {
+	case "server":
 		serve(address)
-	} else {
+	case "client":
 		ask(address)
+	case "web":
+		web(address)
 	}
 }
