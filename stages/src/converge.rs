@@ -57,8 +57,8 @@ struct ServiceKey {
 #[derive(Debug)]
 struct Service {
     routes: Routes,
-    /// DNS suffixes used as endpoints.
-    suffixes: HashSet<Box<str>, RandomState>,
+    /// Names used as endpoints that are no routes.
+    names: HashSet<Box<str>, RandomState>,
     era: u64,
     last: Nanos,
 }
@@ -134,8 +134,9 @@ impl Converge {
         let code = self.names.code(traits, &exchange);
         let endpoint = match traits.endpoint {
             Endpoint::Route => self.route(now, &exchange),
-            Endpoint::Method => method.clone(),
+            Endpoint::Method | Endpoint::Query(_) => method.clone(),
             Endpoint::Suffix => self.suffix(now, &exchange),
+            Endpoint::Target => self.named(now, &exchange),
         };
         Some(Converged { exchange, endpoint, method, code })
     }
@@ -176,19 +177,30 @@ impl Converge {
         }
         let from = name.rmatch_indices('.').nth(self.dns_labels - 1).map_or(0, |(at, _)| at + 1);
         let suffix = name.get(from..).unwrap_or(name); // the parser has written it in lower case
+        self.budgeted(now, exchange, suffix)
+    }
+
+    /// The symbol of `name`, which counts against the budget of the service.
+    fn budgeted(&mut self, now: Nanos, exchange: &Exchange, name: &str) -> Symbol {
         let Self { services, crowd, shared, eras, .. } = self;
         let service = service(services, crowd, shared, eras, exchange);
         service.last = now;
-        if !service.suffixes.contains(suffix) {
-            if service.suffixes.len() >= self.shared.budget {
+        if !service.names.contains(name) {
+            if service.names.len() >= self.shared.budget {
                 self.overflowed += 1;
                 return self.symbols.overflow();
             }
-            service.suffixes.insert(suffix.into());
+            service.names.insert(name.into());
         }
-        let symbol = self.symbols.intern(suffix);
+        let symbol = self.symbols.intern(name);
         self.overflowed += u64::from(symbol.key() == self.symbols.overflow().key());
         symbol
+    }
+
+    /// The target as it is, within the budget of its service.
+    fn named(&mut self, now: Nanos, exchange: &Exchange) -> Symbol {
+        let name = exchange.target.as_str();
+        if name.is_empty() { self.names.none() } else { self.budgeted(now, exchange, name) }
     }
 
     fn sweep(&mut self, now: Nanos) {
@@ -207,7 +219,7 @@ impl Converge {
 
 impl Service {
     fn new(shared: &mut Shared, era: u64) -> Self {
-        Self { routes: Routes::new(shared), suffixes: HashSet::default(), era, last: Nanos::ZERO }
+        Self { routes: Routes::new(shared), names: HashSet::default(), era, last: Nanos::ZERO }
     }
 }
 

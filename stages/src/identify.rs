@@ -75,7 +75,7 @@ struct Asleep {
 }
 
 /// What is captured of a socket that is looked at anew: as of a new one by default.
-const ANEW: Budget = Budget { requests: 12, responses: 12 };
+const ANEW: Budget = Budget::head(12, 12);
 
 /// A connection.
 #[derive(Debug)]

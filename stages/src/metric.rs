@@ -44,6 +44,14 @@ pub enum Metric {
     DnsServerLookupDuration,
     /// DNS look-ups that a service made.
     DnsLookupDuration,
+    /// Remote procedures that a service answered.
+    RpcServerCallDuration,
+    /// Remote procedures that a service called.
+    RpcClientCallDuration,
+    /// Operations that a message broker answered (no convention has this side).
+    MessagingServerOperationDuration,
+    /// Operations that a service asked of a message broker.
+    MessagingClientOperationDuration,
     /// Edges of the service graph.
     ServiceGraphRequests,
     /// Failed requests on the edges.
@@ -151,6 +159,29 @@ const DNS: &[Label] = &[
     PEER,
     FAULT,
 ];
+const RPC_SERVER: &[Label] = &[
+    label("rpc.system.name", Source::System),
+    label("rpc.method", Source::Endpoint),
+    label("rpc.status_code", Source::Code),
+    FAULT,
+];
+const RPC_CLIENT: &[Label] = &[
+    label("rpc.system.name", Source::System),
+    label("rpc.method", Source::Endpoint),
+    label("rpc.status_code", Source::Code),
+    PEER,
+    PORT,
+    FAULT,
+];
+const MESSAGING: &[Label] = &[
+    label("messaging.system", Source::System),
+    label("messaging.operation.name", Source::Method),
+    label("messaging.destination.name", Source::Endpoint),
+    label("messaging.response.status_code", Source::Code),
+    PEER,
+    PORT,
+    FAULT,
+];
 const EDGE: &[Label] =
     &[label("client", Source::Edge), label("server", Source::Edge), label("connection_type", Source::Edge)];
 
@@ -209,6 +240,42 @@ pub const TABLE: &[Entry] = &[
         unit: Unit::Seconds,
         kind: Kind::Histogram(BOUNDS_REQUEST),
         labels: DNS,
+    },
+    Entry {
+        metric: Metric::RpcServerCallDuration,
+        otel: "rpc.server.call.duration",
+        prometheus: "rpc_server_call_duration_seconds",
+        help: "Duration of remote procedure calls that the service answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: RPC_SERVER,
+    },
+    Entry {
+        metric: Metric::RpcClientCallDuration,
+        otel: "rpc.client.call.duration",
+        prometheus: "rpc_client_call_duration_seconds",
+        help: "Duration of remote procedure calls that the service made.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: RPC_CLIENT,
+    },
+    Entry {
+        metric: Metric::MessagingServerOperationDuration,
+        otel: "messaging.server.operation.duration",
+        prometheus: "messaging_server_operation_duration_seconds",
+        help: "Duration of operations that the message broker answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: MESSAGING,
+    },
+    Entry {
+        metric: Metric::MessagingClientOperationDuration,
+        otel: "messaging.client.operation.duration",
+        prometheus: "messaging_client_operation_duration_seconds",
+        help: "Duration of operations that the service asked of a message broker.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: MESSAGING,
     },
     Entry {
         metric: Metric::ServiceGraphRequests,

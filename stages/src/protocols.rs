@@ -66,6 +66,12 @@ impl Protocol {
         }
     }
 
+    /// The protocol whose parser reads it: itself, or the one that it is spoken inside of ([`Traits::over`]).
+    #[must_use]
+    pub fn carrier(self) -> Self {
+        self.traits().and_then(|traits| traits.over).unwrap_or(self)
+    }
+
     /// How its answers find their requests.
     #[must_use]
     pub fn pairing(self) -> Pairing {
@@ -102,11 +108,22 @@ pub struct Budget {
     pub requests: u8,
     /// Of a turn of responses.
     pub responses: u8,
+    /// Everything that carries state, whatever it takes (HTTP/2, where a header block is needed to read all later ones). The
+    /// classes do not count then.
+    pub full: bool,
 }
 
 impl Budget {
     /// The largest class the kernel knows: 64 KiB a turn.
     pub const MAX: u8 = 16;
+    /// Everything.
+    pub const FULL: Self = Self { requests: Self::MAX, responses: Self::MAX, full: true };
+
+    /// So much of each turn, as powers of two.
+    #[must_use]
+    pub const fn head(requests: u8, responses: u8) -> Self {
+        Self { requests, responses, full: false }
+    }
 
     /// The verdict that asks the kernel for it; `role` says which direction the requests take (unknown: ingress).
     #[must_use]
@@ -115,7 +132,8 @@ impl Budget {
             Role::Client => (self.responses, self.requests),
             Role::Server | Role::Unknown => (self.requests, self.responses),
         };
-        Verdict { conn_id, capture: Capture::Head, ingress_class, egress_class }
+        let capture = if self.full { Capture::Full } else { Capture::Head };
+        Verdict { conn_id, capture, ingress_class, egress_class }
     }
 
     /// The verdict for a connection of no interest.
@@ -211,8 +229,19 @@ pub enum Step {
     Malformed(Malformed),
     /// The framing is lost (a gap over a boundary): as `Malformed`, but nobody's fault.
     Lost,
-    /// What follows in both directions is another protocol (an upgrade was accepted).
-    HandOver,
+    /// What follows in both directions is another protocol (an upgrade was accepted). Nothing of the input was read.
+    HandOver(Successor),
+}
+
+/// Who takes a connection over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Successor {
+    /// Nobody that can be read.
+    Foreign,
+    /// TLS: encrypted from here on (STARTTLS and the like).
+    Tls,
+    /// That protocol, from the input at hand on, in both directions (h2c).
+    Protocol(Protocol),
 }
 
 /// What was wrong, and where.

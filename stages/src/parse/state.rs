@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_protocol_has_its_parser() {
-        for &protocol in Protocol::ALL {
+        for &protocol in Protocol::ALL.iter().filter(|protocol| protocol.carrier() == **protocol) {
             assert_eq!(State::of(protocol).protocol(), protocol, "missing in the list above");
         }
     }

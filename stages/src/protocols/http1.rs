@@ -13,7 +13,7 @@
 
 use super::traits::Traits;
 use super::wire::consumed;
-use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Wire};
+use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Successor, Wire};
 use crate::flow::conn::Direction;
 use crate::flow::message::{Message, MessageKind, Part, Status};
 use crate::limits;
@@ -133,7 +133,7 @@ impl Wire for Http1 {
 
     fn parse(state: &mut State, context: Context, input: Input<'_>, sink: &mut dyn Sink) -> Step {
         if state.tunnel {
-            return Step::HandOver;
+            return Step::HandOver(Successor::Foreign);
         }
         let step = match input {
             Input::Bytes(bytes) => state.bytes(context, bytes, sink),
