@@ -6,7 +6,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use redtap::recording::RecordingReader;
-use redtap::source::stream_time::Records as _;
+use redtap::source::stream_time::{Next, Records as _};
 use redtap::source::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use redtap_stages::abi::EventHeader;
 use redtap_stages::flow::event::{EventBatch, Span};
@@ -34,7 +34,7 @@ impl Events {
         let mut reader = RecordingReader::new(Cursor::new(RECORDING))?;
         let failure = reader.failure();
         let (mut once, mut record) = (Vec::new(), Vec::new());
-        while reader.next_record(&mut record) {
+        while reader.next_record(&mut record) == Next::Record {
             once.push(std::mem::take(&mut record));
         }
         ensure!(failure.get().is_none(), "the recording is damaged: {:?}", failure.get());

@@ -321,16 +321,15 @@ fn a_file_that_is_cut_or_foreign_is_named_with_its_offset_and_read_up_to_there()
     assert_eq!((code, kept_too), (Some(1), kept), "{said}");
     assert!(said.contains(&format!("a record of 4294967295 bytes at byte {middle}")), "{said}");
 
-    // A capture file of another tool; a recording of another version; an empty file.
-    let pcap = [&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..], &[0; 40]].concat();
-    std::fs::write(folder.join("other.pcap"), pcap).unwrap();
+    // A file of another kind; a recording of another version; an empty file.
+    std::fs::write(folder.join("other.txt"), "GET / HTTP/1.1\r\n\r\n").unwrap();
     std::fs::write(folder.join("empty"), "").unwrap();
     let mut newer = whole;
     newer[12..14].copy_from_slice(&9_999_u16.to_ne_bytes());
     std::fs::write(folder.join("newer"), newer).unwrap();
     for (name, words) in [
-        ("other.pcap", "not a recording: it does not begin with `redtapev`"),
-        ("empty", "not a recording: it does not begin with `redtapev`"),
+        ("other.txt", "neither a packet capture (pcap, pcapng) nor a recording: it begins with [47, 45, 54, 20,"),
+        ("empty", "it is empty"),
         ("newer", "the file has layout 9999"),
     ] {
         let (code, lines, said) = count(name);

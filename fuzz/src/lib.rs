@@ -52,13 +52,25 @@ const WORDS: &[&[u8]] = &[
     b"\x00\x15",
     b"\xc0\x0c",
     b"\xc0\xff",
+    b"\0\0\0\x11\0\x12\0\0\0\0\0\x01\0\x07rdkafka",
+    b"\0\0\0\x11\0\x11\0\0\0\0\0\x02\0\x07rdkafka",
+    b"\0\0\0\x25\0\x03\0\x0c\0\0\0\x01\0\x07rdkafka\0\x02",
+    b"\0\0\0\x40\0\x01\0\x0d\0\0\0\x01\0\x07rdkafka\0",
+    b"\0\0\0\x40\0\0\0\x08\0\0\0\x01\0\x07rdkafka\xff\xff\0\0",
+    b"\0\0\0\x40\0\0\0\x01\0\0\0\0\0",
+    b"\0\0\x40\0\0\0\0\x01",
+    b"\x02\x07orders",
+    b"\0\0\0\x02\0\x06orders",
+    b"\xff\xff\xff\xff\x7f",
 ];
 
-/// Recordings of HTTP conversations.
+/// Recordings of conversations.
 const RECORDINGS: &[&[u8]] = &[
     include_bytes!("../../stages/tests/fixtures/http1/nginx_pipeline.bin"),
     include_bytes!("../../stages/tests/fixtures/http1/node_trailers.bin"),
     include_bytes!("../../stages/tests/fixtures/http1/node_chunked_upload.bin"),
+    include_bytes!("../../stages/tests/fixtures/kafka/group_11.rec"),
+    include_bytes!("../../stages/tests/fixtures/kafka/fetch_by_id.rec"),
 ];
 
 /// Longest piece of one step, bytes.

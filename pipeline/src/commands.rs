@@ -34,7 +34,7 @@ enum Command {
     Doctor,
     /// Write the events that `run` would see into a file. It holds payloads: keep it as secret as the traffic.
     Record(record::Record),
-    /// Put a recording through the same stages, without the kernel.
+    /// Put a packet capture or a recording through the same stages, without the kernel.
     Replay(replay::Replay),
     /// Print the effective configuration, and where each value comes from.
     Config(Probing),

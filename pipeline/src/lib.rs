@@ -12,6 +12,7 @@
 
 pub mod actor;
 pub mod blueprint;
+pub mod capture;
 pub mod chain;
 pub mod clock;
 pub mod conservation;
@@ -19,6 +20,7 @@ pub mod drain;
 pub mod edge;
 pub mod engine;
 pub mod http;
+pub mod input;
 pub mod metadata;
 pub mod recording;
 pub mod records;

@@ -17,7 +17,7 @@
 //!
 //! Absent: compression, an index, and any change of a record between ring and file.
 
-use crate::source::stream_time::{MAX_RECORD, Records, StreamTime};
+use crate::source::stream_time::{MAX_RECORD, Next, Records, StreamTime};
 use crate::source::{Filled, Lease, Source};
 use redtap_stages::abi;
 use redtap_stages::flow::event::EventBatch;
@@ -30,6 +30,8 @@ pub const FORMAT: u16 = 1;
 /// Bytes before the first record.
 pub const FILE_HEADER: usize = 32;
 const MAGIC: &[u8; 8] = b"redtapev";
+/// Bytes of a record's length.
+const LENGTH: usize = 4;
 const BYTE_ORDER: u32 = 0x0102_0304;
 
 /// Why a recording could not be read (further).
@@ -172,7 +174,10 @@ impl<W: Write> RecordingWriter<W> {
 #[derive(Debug)]
 pub struct RecordingReader<R> {
     file: R,
+    /// Where the next record begins.
     offset: u64,
+    /// What was read of it: a file that grows may end in its middle for now.
+    begun: Vec<u8>,
     wall_offset_ns: i64,
     failure: Arc<OnceLock<RecordingError>>,
 }
@@ -183,12 +188,12 @@ impl<R: Read + Send + 'static> RecordingReader<R> {
     /// # Errors
     /// When it is none, or not one for this redtap on this machine.
     pub fn new(file: R) -> Result<Self, RecordingError> {
-        let mut reader = Self { file, offset: 0, wall_offset_ns: 0, failure: Arc::default() };
-        let mut head = [0; FILE_HEADER];
-        let read = reader.read_up_to(&mut head)?;
-        if head.first_chunk() != Some(MAGIC) || read < FILE_HEADER {
+        let mut reader = Self { file, offset: 0, begun: Vec::new(), wall_offset_ns: 0, failure: Arc::default() };
+        if reader.read_head()?.is_some() || reader.begun.first_chunk() != Some(MAGIC) {
             return Err(RecordingError::NotARecording);
         }
+        let head = std::mem::take(&mut reader.begun);
+        reader.offset = head.len() as u64;
         let mut rest = head.as_slice().split_at(MAGIC.len()).1;
         if take(&mut rest).map(u32::from_ne_bytes) != Some(BYTE_ORDER) {
             return Err(RecordingError::ByteOrder);
@@ -220,53 +225,70 @@ impl<R: Read + Send + 'static> RecordingReader<R> {
         StreamTime::new(self)
     }
 
-    /// Appends the next record to `memory`; `None` at the end of the file.
-    fn read_record(&mut self, memory: &mut Vec<u8>) -> Result<Option<()>, RecordingError> {
-        let offset = self.offset;
-        let mut length = [0; 4];
-        match self.read_up_to(&mut length)? {
-            0 => return Ok(None),
-            4 => {}
-            _ => return Err(RecordingError::Truncated { offset }),
-        }
-        let length = u32::from_ne_bytes(length);
-        check_length(length, offset)?;
-        let start = memory.len();
-        memory.resize(start + length as usize, 0);
-        let place = memory.get_mut(start..).unwrap_or_default();
-        if self.read_up_to(place)? < length as usize {
-            memory.truncate(start);
-            return Err(RecordingError::Truncated { offset });
-        }
-        Ok(Some(()))
-    }
-
-    /// Fills `place` as far as the file goes.
-    fn read_up_to(&mut self, place: &mut [u8]) -> Result<usize, RecordingError> {
-        let mut filled = 0;
-        while let Some(rest) = place.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read(rest) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(RecordingError::Io { offset: self.offset, source }),
+    /// Reads the head, waiting for it where the file may still grow.
+    fn read_head(&mut self) -> Result<Option<Next>, RecordingError> {
+        loop {
+            match self.fill_up_to(FILE_HEADER) {
+                Ok(Some(Next::Later)) => std::thread::sleep(crate::drain::QUIET_POLL),
+                Err(RecordingError::Truncated { .. }) => return Err(RecordingError::NotARecording),
+                other => return other,
             }
         }
-        self.offset += filled as u64;
-        Ok(filled)
+    }
+
+    /// Appends the next record to `memory`.
+    fn read_record(&mut self, memory: &mut Vec<u8>) -> Result<Next, RecordingError> {
+        let offset = self.offset;
+        if let Some(none) = self.fill_up_to(LENGTH)? {
+            return Ok(none);
+        }
+        let length = self.begun.first_chunk::<LENGTH>().copied().map_or(0, u32::from_ne_bytes);
+        check_length(length, offset)?;
+        if let Some(none) = self.fill_up_to(LENGTH + length as usize)? {
+            return Ok(none);
+        }
+        memory.extend_from_slice(self.begun.get(LENGTH..).unwrap_or_default());
+        self.offset += self.begun.len() as u64;
+        self.begun.clear();
+        Ok(Next::Record)
+    }
+
+    /// Reads until `size` bytes of the record are there; else says why they are not.
+    fn fill_up_to(&mut self, size: usize) -> Result<Option<Next>, RecordingError> {
+        while self.begun.len() < size {
+            let had = self.begun.len();
+            self.begun.resize(size, 0);
+            let read = self.file.read(self.begun.get_mut(had..).unwrap_or_default());
+            self.begun.truncate(had + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) if had == 0 => return Ok(Some(Next::End)),
+                Ok(0) => return Err(RecordingError::Truncated { offset: self.offset }),
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Ok(Some(Next::Later)),
+                    // A compressed stream that stops.
+                    io::ErrorKind::UnexpectedEof => {
+                        return Err(RecordingError::Truncated { offset: self.offset });
+                    }
+                    _ => return Err(RecordingError::Io { offset: self.offset + had as u64, source: error }),
+                },
+            }
+        }
+        Ok(None)
     }
 }
 
 impl<R: Read + Send + 'static> Records for RecordingReader<R> {
-    fn next_record(&mut self, memory: &mut Vec<u8>) -> bool {
+    fn next_record(&mut self, memory: &mut Vec<u8>) -> Next {
         if self.failure.get().is_some() {
-            return false;
+            return Next::End;
         }
         match self.read_record(memory) {
-            Ok(found) => found.is_some(),
+            Ok(next) => next,
             Err(error) => {
                 drop(self.failure.set(error));
-                false
+                Next::End
             }
         }
     }

@@ -14,7 +14,7 @@ use redtap::chain::{Chain, Place};
 use redtap::edge::{EdgeCapacity, Inlet, Outlet};
 use redtap::recording::RecordingReader;
 use redtap::runner::{NoVerdicts, StageStats, Turn, Turns};
-use redtap::source::stream_time::Records;
+use redtap::source::stream_time::{Next, Records};
 use redtap::source::{BATCH_RECORDS, Lease};
 use redtap_stages::abi::{EventHeader, HEADER_LEN, flag, kind};
 use redtap_stages::aggregate::Aggregate;
@@ -86,7 +86,7 @@ struct Sums {
 fn conversations() -> (Vec<Event>, BTreeMap<u64, Sums>) {
     let mut reader = RecordingReader::new(Cursor::new(RECORDING)).unwrap();
     let (mut record, mut connections) = (Vec::new(), BTreeMap::<u64, Vec<Event>>::new());
-    while reader.next_record(&mut record) {
+    while reader.next_record(&mut record) == Next::Record {
         let (header, payload) = EventHeader::read_from_prefix(&record).unwrap();
         if header.kind == kind::DATA {
             connections.entry(header.conn_id).or_default().push(Event { header, payload: payload.to_vec() });

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use redtap::recording::{FILE_HEADER, RecordingError, RecordingReader, RecordingWriter};
-use redtap::source::stream_time::{MAX_RECORD, Records};
+use redtap::source::stream_time::{MAX_RECORD, Next, Records};
 use redtap::source::{Filled, Lease, Source};
 use redtap_stages::abi;
 use redtap_stages::flow::event::EventBatch;
@@ -20,7 +20,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, Option<String>), RecordingError> 
     let failure = reader.failure();
     let mut records = Vec::new();
     let mut memory = Vec::new();
-    while reader.next_record(&mut memory) {
+    while reader.next_record(&mut memory) == Next::Record {
         records.push(std::mem::take(&mut memory));
     }
     Ok((records, failure.get().map(ToString::to_string)))

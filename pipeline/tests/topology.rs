@@ -12,7 +12,7 @@ use redtap::recording::RecordingReader;
 use redtap::registry::{Registry, RegistrySettings};
 use redtap::runner::NoVerdicts;
 use redtap::source::Source;
-use redtap::source::stream_time::{Iterated, Records, StreamTime};
+use redtap::source::stream_time::{Iterated, Next, Records, StreamTime};
 use redtap::tap::{Fullness, Tap};
 use redtap::topology::{PublicationSink, Running, Sinks, StartError, Stopped, Topology};
 use redtap_stages::abi::EventHeader;
@@ -189,7 +189,7 @@ fn shards_publish_what_one_would() {
 fn endless() -> Box<dyn Source> {
     let mut reader = RecordingReader::new(Cursor::new(MIXED)).unwrap();
     let (mut records, mut memory) = (Vec::new(), Vec::new());
-    while reader.next_record(&mut memory) {
+    while reader.next_record(&mut memory) == Next::Record {
         records.push(std::mem::take(&mut memory));
     }
     let rounds = (0_u64..).flat_map(move |round| {

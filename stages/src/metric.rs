@@ -3,6 +3,8 @@
 //! Names follow the OpenTelemetry semantic conventions (v1.44) and, for the service graph, Grafana's. The Prometheus name
 //! is made from the OpenTelemetry name by the specification's rules (dots to underscores, unit suffix, `_total`).
 
+pub mod values;
+
 /// Most bucket bounds a histogram of the table has.
 pub const MAX_BUCKETS: usize = 14;
 
@@ -105,6 +107,16 @@ pub enum Source {
     Method,
     /// Its endpoint.
     Endpoint,
+    /// Its endpoint, if that is the summary of a query.
+    Summary,
+    /// The only table of a query.
+    Collection,
+    /// The database of the session.
+    Namespace,
+    /// The kind of operation, where the conventions have one for the method: [`values::operation_type`].
+    OperationType,
+    /// The version of the protocol, where it is known: [`values::version`].
+    Version,
     /// Its code.
     Code,
     /// The product: [`system`](crate::protocols::traits::Traits::system).
@@ -127,6 +139,7 @@ const fn label(name: &'static str, source: Source) -> Label {
 
 const PEER: Label = label("server.address", Source::Peer);
 const PORT: Label = label("server.port", Source::Port);
+const VERSION: Label = label("network.protocol.version", Source::Version);
 const FAULT: Label = label("error.type", Source::Fault);
 
 const HTTP_SERVER: &[Label] = &[
@@ -134,18 +147,23 @@ const HTTP_SERVER: &[Label] = &[
     label("http.route", Source::Endpoint),
     label("http.response.status_code", Source::Code),
     label("url.scheme", Source::Fixed("http")), // nothing encrypted is read
+    VERSION,
     FAULT,
 ];
 const HTTP_CLIENT: &[Label] = &[
     label("http.request.method", Source::Method),
     label("http.route", Source::Endpoint),
     label("http.response.status_code", Source::Code),
+    VERSION,
     PEER,
     PORT,
     FAULT,
 ];
 const DB: &[Label] = &[
     label("db.system.name", Source::System),
+    label("db.namespace", Source::Namespace),
+    label("db.query.summary", Source::Summary),
+    label("db.collection.name", Source::Collection),
     label("db.operation.name", Source::Method),
     label("db.response.status_code", Source::Code),
     PEER,
@@ -176,6 +194,7 @@ const RPC_CLIENT: &[Label] = &[
 const MESSAGING: &[Label] = &[
     label("messaging.system", Source::System),
     label("messaging.operation.name", Source::Method),
+    label("messaging.operation.type", Source::OperationType),
     label("messaging.destination.name", Source::Endpoint),
     label("messaging.response.status_code", Source::Code),
     PEER,

@@ -15,10 +15,14 @@ use crate::time::Nanos;
 use std::num::NonZeroU64;
 
 pub mod dns;
+pub mod grpc;
 pub mod http1;
+pub mod http2;
+pub mod kafka;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
+pub mod mysql;
 pub mod redis;
 pub mod traits;
 pub mod wire;
@@ -37,13 +41,21 @@ pub enum Protocol {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
+    /// HTTP/2 in the clear.
+    Http2,
+    /// gRPC, in HTTP/2; and gRPC-Web, in any HTTP.
+    Grpc,
+    /// Apache Kafka.
+    Kafka,
+    /// MySQL and MariaDB.
+    Mysql,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns];
+    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -52,6 +64,10 @@ impl Protocol {
             Self::Http1 => Some(&<http1::Http1 as Wire>::TRAITS),
             Self::Redis => Some(&<redis::Redis as Wire>::TRAITS),
             Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
+            Self::Http2 => Some(&<http2::Http2 as Wire>::TRAITS),
+            Self::Grpc => Some(&grpc::Grpc::TRAITS),
+            Self::Kafka => Some(&<kafka::Kafka as Wire>::TRAITS),
+            Self::Mysql => Some(&<mysql::Mysql as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }

@@ -5,7 +5,7 @@
 //! alone, step by step (at most [`MAX_STEPS`] at one place), so that what the silence makes ready is ready before the
 //! next event.
 //!
-//! Absent: any other clock, and waiting.
+//! Absent: any other clock. It waits only for records of a source that still grows.
 
 use super::{BATCH_BYTES, BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
 use redtap_stages::abi::{self, EventHeader};
@@ -23,10 +23,21 @@ pub const MAX_STEPS: u32 = 4_096;
 /// Largest record: a header and one chunk.
 pub const MAX_RECORD: usize = abi::HEADER_LEN + abi::MAX_CHUNK;
 
+/// What asking for a record gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A record.
+    Record,
+    /// None now, but there may be some later.
+    Later,
+    /// None, and none will come.
+    End,
+}
+
 /// Gives records one by one.
 pub trait Records: Send + 'static {
-    /// Appends the next record (header and payload, at most [`MAX_RECORD`] bytes) to `memory`; false at the end.
-    fn next_record(&mut self, memory: &mut Vec<u8>) -> bool;
+    /// Appends the next record (header and payload, at most [`MAX_RECORD`] bytes) to `memory`, if there is one.
+    fn next_record(&mut self, memory: &mut Vec<u8>) -> Next;
 }
 
 /// Any iterator of records; one that is too long ends it.
@@ -34,10 +45,10 @@ pub trait Records: Send + 'static {
 pub struct Iterated<I>(pub I);
 
 impl<T: AsRef<[u8]>, I: Iterator<Item = T> + Send + 'static> Records for Iterated<I> {
-    fn next_record(&mut self, memory: &mut Vec<u8>) -> bool {
-        let Some(record) = self.0.next().filter(|record| record.as_ref().len() <= MAX_RECORD) else { return false };
+    fn next_record(&mut self, memory: &mut Vec<u8>) -> Next {
+        let Some(record) = self.0.next().filter(|record| record.as_ref().len() <= MAX_RECORD) else { return Next::End };
         memory.extend_from_slice(record.as_ref());
-        true
+        Next::Record
     }
 }
 
@@ -60,18 +71,21 @@ impl<R: Records> StreamTime<R> {
         Self { records, ahead: Vec::new(), now: None, steps: 0, stopped: false, given: 0 }
     }
 
-    /// Stamp of the next record.
-    fn peek(&mut self) -> Option<Nanos> {
-        if self.ahead.is_empty() && !self.records.next_record(&mut self.ahead) {
-            return None;
+    /// Stamp of the next record, or why there is none.
+    fn peek(&mut self) -> Result<Nanos, Next> {
+        if self.ahead.is_empty() {
+            match self.records.next_record(&mut self.ahead) {
+                Next::Record => {}
+                none => return Err(none),
+            }
         }
-        Some(stamp(&self.ahead))
+        Ok(stamp(&self.ahead))
     }
 
     fn collect(&mut self, first: Nanos, batch: &mut EventBatch<Lease>) -> Nanos {
         let mut memory = Vec::with_capacity(BATCH_BYTES + MAX_RECORD);
         let mut last = first;
-        while let Some(at) = self.peek() {
+        while let Ok(at) = self.peek() {
             let full = batch.records.len() == BATCH_RECORDS || memory.len() >= BATCH_BYTES;
             if full || at.since(first) > WINDOW {
                 break;
@@ -91,8 +105,12 @@ impl<R: Records> StreamTime<R> {
 
 impl<R: Records> Source for StreamTime<R> {
     fn fill(&mut self, batch: &mut EventBatch<Lease>) -> Filled {
-        let next = if self.stopped { None } else { self.peek() };
-        let Some(next) = next else { return Filled::End(self.now.unwrap_or_default()) };
+        let next = if self.stopped { Err(Next::End) } else { self.peek() };
+        let next = match next {
+            Ok(next) => next,
+            Err(Next::Later) => return Filled::Nothing(self.now.unwrap_or_default()),
+            Err(_) => return Filled::End(self.now.unwrap_or_default()),
+        };
         let now = *self.now.get_or_insert(next);
         if next.since(now) > STEP && self.steps < MAX_STEPS {
             self.steps += 1;
@@ -105,7 +123,10 @@ impl<R: Records> Source for StreamTime<R> {
         Filled::Records(last)
     }
 
-    fn wait(&mut self, _: Duration) {}
+    fn wait(&mut self, at_most: Duration) {
+        // Records come from a file that grows: there is nothing to be woken by.
+        std::thread::sleep(at_most);
+    }
 
     fn stop(&mut self) {
         self.stopped = true;

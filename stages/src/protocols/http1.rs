@@ -13,7 +13,7 @@
 
 use super::traits::Traits;
 use super::wire::consumed;
-use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Successor, Wire};
+use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Speaker, Step, Successor, Wire};
 use crate::flow::conn::Direction;
 use crate::flow::message::{Message, MessageKind, Part, Status};
 use crate::limits;
@@ -110,8 +110,9 @@ impl Wire for Http1 {
     const TRAITS: Traits = traits::TRAITS;
     type State = State;
 
-    fn probe(prefix: &[u8], _context: ProbeContext) -> Probe {
-        probe::probe(prefix)
+    fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
+        // What looks like it in datagrams is SSDP (UPnP Device Architecture 2.0, section 1): nobody answers there in order.
+        if context.transport.is_datagram() { Probe::NoMatch } else { probe::probe(prefix) }
     }
 
     fn turn(state: &mut State, context: Context, sink: &mut dyn Sink) {
@@ -147,6 +148,7 @@ impl Wire for Http1 {
 
     fn lost(state: &mut State, context: Context, sink: &mut dyn Sink) {
         state.lost(context, sink);
+        state.lane(context).torn = true;
     }
 
     fn missed(state: &mut State, context: Context, sink: &mut dyn Sink) {
@@ -251,7 +253,7 @@ impl State {
         }
         let request = context.is_request();
         let lane = self.lane(context);
-        match read_start_line(request, context, input) {
+        match read_start_line(request, lane.resync, context, input) {
             Ok(Some((draft, len, whole))) => {
                 lane.resync = false;
                 lane.torn = false;
@@ -538,7 +540,21 @@ impl Lane {
 }
 
 /// The message that a start line begins, how many bytes were read, and whether the line was whole. `None`: more bytes decide.
-fn read_start_line(request: bool, context: Context, input: &[u8]) -> Result<Option<(Message, usize, bool)>, Malformed> {
+/// `doubtful`: these bytes may begin anywhere, also within a line.
+fn read_start_line(
+    request: bool,
+    doubtful: bool,
+    context: Context,
+    input: &[u8],
+) -> Result<Option<(Message, usize, bool)>, Malformed> {
+    if request && doubtful {
+        // The end of a method is a token as well.
+        match probe::probe(input) {
+            Probe::Match(Speaker::Client) => {}
+            Probe::NeedMore => return Ok(None),
+            _ => return Err(Malformed { field: "method", kind: "is not known" }),
+        }
+    }
     let end = memchr::memchr(b'\n', input);
     let whole = end.and_then(|end| input.get(..end)).map(line::trim_cr);
     let len = end.map_or(input.len(), |end| end + 1);
@@ -546,7 +562,11 @@ fn read_start_line(request: bool, context: Context, input: &[u8]) -> Result<Opti
     let mut message = Message::new(kind, Part::Head, Protocol::Http1, context.direction, context.start);
     match (request, whole) {
         (true, Some(text)) => {
-            let text = line::request(text)?;
+            let text = if doubtful {
+                line::request(text)
+            } else {
+                line::request(text).or_else(|why| line::careless(text).ok_or(why))
+            }?;
             message.method = Token::from_wire(text.method);
             message.target = Text::from_wire(text.target);
         }

@@ -5,6 +5,7 @@
 
 use super::{Budget, Pairing, Probe, ProbeContext, Protocol};
 use crate::metric::Metric;
+pub use crate::sql::Dialect;
 use crate::text::Token;
 
 /// The facts about one protocol.
@@ -115,15 +116,6 @@ pub enum Endpoint {
     Query(Dialect),
     /// The target as it is: a name from a closed world (a remote procedure, a topic), within the budget of the service.
     Target,
-}
-
-/// How a statement is read where the products differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// MySQL and MariaDB: `"` begins a string, `` ` `` a name, `#` a comment.
-    Mysql,
-    /// PostgreSQL: `"` begins a name, `$tag$` a string.
-    Postgres,
 }
 
 /// What an exchange is in the service graph.

@@ -74,6 +74,29 @@ pub(super) fn request(line: &[u8]) -> Result<RequestLine<'_>, Malformed> {
     Ok(RequestLine { method, target })
 }
 
+/// A request line that breaks the grammar and that servers answer all the same, if only with a 400: the minor version is
+/// missing, or the version, or the target as well. The method must be in capitals, and what is there must look like a target.
+pub(super) fn careless(line: &[u8]) -> Option<RequestLine<'_>> {
+    let line = line.trim_ascii_end();
+    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
+    let (method, rest) = line.split_at_checked(end)?;
+    let capital = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
+    if method.len() < 3 || method.len() > limits::MAX_TOKEN || !method.iter().all(capital) {
+        return None;
+    }
+    let rest = rest.trim_ascii();
+    let (target, version) = match memchr::memrchr(b' ', rest) {
+        Some(space) => rest.split_at_checked(space)?,
+        None => (rest, &[][..]),
+    };
+    let rest_of_version = version.trim_ascii().strip_prefix(b"HTTP/1").unwrap_or(b"x");
+    let said = version.is_empty() || rest_of_version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let target = target.trim_ascii();
+    let plain = target.iter().all(u8::is_ascii_graphic);
+    let like_one = matches!(target.first(), None | Some(b'/' | b'*')) || target.starts_with(b"HTTP/1");
+    (said && plain && like_one).then_some(RequestLine { method, target })
+}
+
 /// `HTTP-version SP status-code SP [reason-phrase]`; the space before an absent reason is often left out.
 pub(super) fn status(line: &[u8]) -> Result<StatusLine<'_>, Malformed> {
     let Some((version, rest)) = line.split_at_checked(8) else {
@@ -134,6 +157,26 @@ mod tests {
             ("GET", "request-line"),
         ] {
             assert_eq!(request(line.as_bytes()).unwrap_err().field, field, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn reads_what_careless_clients_send_and_nothing_else() {
+        for (line, method, target) in [
+            ("GET / HTTP/1.", "GET", "/"),
+            ("CCM_POST /HTTP/1.1", "CCM_POST", "/HTTP/1.1"),
+            ("OPTIONS HTTP/1.1", "OPTIONS", "HTTP/1.1"),
+            ("OPTIONS", "OPTIONS", ""),
+            ("GET /index.html", "GET", "/index.html"),
+        ] {
+            let want = RequestLine { method: method.as_bytes(), target: target.as_bytes() };
+            assert_eq!(careless(line.as_bytes()), Some(want), "{line}");
+            assert!(request(line.as_bytes()).is_err(), "{line}");
+        }
+        for line in
+            ["PRI * HTTP/2.0", "get /", "GET key", "SET key value", "{\"a\": 1}", "", "GO", "GET /a b", "GET /\u{1}"]
+        {
+            assert_eq!(careless(line.as_bytes()), None, "{line:?}");
         }
     }
 

@@ -312,6 +312,32 @@ fn different_lengths_are_reported_and_not_believed() {
 }
 
 #[test]
+fn what_is_left_of_a_cut_pipeline_is_not_taken_for_a_method() {
+    let mut talk = Talk::new();
+    talk.ask("GET /a HTTP/1.1\r\n\r\nGET /b").gap(Egress, 700);
+    talk.answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    talk.ask("T /c HTTP/1.1\r\n\r\nGET /d HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.said(), ["Whole GET /a 19", "Whole 404 Error 38"], "the end of GET is a token as well");
+}
+
+#[test]
+fn what_a_careless_client_sends_is_a_request() {
+    let mut talk = Talk::new();
+    talk.ask("OPTIONS HTTP/1.1\r\nHost: h\r\n\r\n").answer("HTTP/1.0 400 Bad\r\nContent-Length: 0\r\n\r\n");
+    talk.ask("GET / HTTP/1.\r\n\r\n").answer("HTTP/1.1 204 No\r\n\r\n");
+    let said = ["Whole OPTIONS HTTP/1.1 29", "Whole 400 Error 39", "Whole GET / 17", "Whole 204 Ok 19"];
+    assert_eq!(talk.said(), said);
+}
+
+#[test]
+fn datagrams_are_not_http() {
+    let context = ProbeContext { transport: Transport::Udp, server_port: 1900, late: false };
+    for text in ["NOTIFY * HTTP/1.1\r\n", "M-SEARCH * HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"] {
+        assert_eq!(Http1::probe(text.as_bytes(), context), Probe::NoMatch, "SSDP: {text}");
+    }
+}
+
+#[test]
 fn tolerates_bare_line_feeds_folds_and_empty_lines() {
     let mut talk = Talk::new();
     talk.ask("\r\n\r\nPOST /a HTTP/1.0\nX: a\n b\nContent-Length:\n 3\n\nabc")
