@@ -22,6 +22,18 @@ pub mod servers;
 #[must_use]
 pub fn can_run(needs: &[&str]) -> bool {
     let mut missing: Vec<String> = needs.iter().filter(|need| !is_there(need)).map(|need| (*need).to_owned()).collect();
+    can_run_with(needs, &[])
+}
+
+/// The same for a test that also needs what is built from `e2e/clients/`.
+///
+/// # Panics
+/// In CI, where a skip is a failure.
+#[must_use]
+pub fn can_run_with(needs: &[&str], kits: &[clients::Kit]) -> bool {
+    let mut missing: Vec<String> =
+        needs.iter().filter(|program| sandbox::find(program).is_none()).map(|program| (*program).to_owned()).collect();
+    missing.extend(kits.iter().filter(|kit| !kit.is_ready()).map(|kit| format!("{kit:?} (`cargo xtask install`)")));
     if !rustix::process::geteuid().is_root() {
         missing.push("root".to_owned());
     }
