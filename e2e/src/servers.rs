@@ -3,10 +3,10 @@
 pub mod apache;
 pub mod apps;
 pub mod dnsmasq;
-pub mod mariadb;
 pub mod go_web;
 pub mod grpc;
 pub mod kafka;
+pub mod mariadb;
 pub mod nginx;
 pub mod postgres;
 pub mod redis;

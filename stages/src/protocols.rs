@@ -58,7 +58,8 @@ pub enum Protocol {
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql, Self::Postgres];
+    pub const ALL: &[Self] =
+        &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql, Self::Postgres];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]

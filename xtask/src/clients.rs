@@ -17,15 +17,15 @@ struct Kit {
 }
 
 const KITS: &[Kit] = &[
+    Kit { name: "grpc-rust", source: "grpc-rust", build: grpc_rust },
+    Kit { name: "grpc-go", source: "grpc-go", build: grpc_go },
+    Kit { name: "kafka", source: "kafka", build: kafka },
+    Kit { name: "python", source: "requirements.txt", build: python },
     Kit { name: "sql-go", source: "sql-go", build: sql_go },
     Kit { name: "sql-java", source: "sql-java", build: sql_java },
     Kit { name: "sql-node", source: "sql-node/package-lock.json", build: node },
     Kit { name: "sql-php", source: "sql-php", build: sql_php },
     Kit { name: "sql-python", source: "sql-python/requirements.txt", build: python },
-    Kit { name: "grpc-rust", source: "grpc-rust", build: grpc_rust },
-    Kit { name: "grpc-go", source: "grpc-go", build: grpc_go },
-    Kit { name: "kafka", source: "kafka", build: kafka },
-    Kit { name: "python", source: "requirements.txt", build: python },
 ];
 
 /// Builds what is missing, all at once: each mostly waits for its registry.
@@ -82,14 +82,6 @@ fn fingerprint(source: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn sql_go(source: &Path, target: &Path) -> Result<()> {
-    let mut go = Command::new("go");
-    go.args(["build", "-mod=readonly", "-o"]).arg(target.join("sql")).arg(".").current_dir(source);
-    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
-}
-
-fn sql_java(source: &Path, target: &Path) -> Result<()> {
-    let lib = target.join("lib");
 fn grpc_rust(source: &Path, target: &Path) -> Result<()> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--locked", "--target-dir"]).arg(target).current_dir(source);
@@ -114,6 +106,26 @@ fn kafka(source: &Path, target: &Path) -> Result<()> {
     let mut maven = Command::new("mvn");
     call(maven.args(["-B", "-q", "dependency:copy-dependencies", &output]).current_dir(source))?;
     let mut javac = Command::new("javac");
+    javac.arg("-d").arg(&classes).arg("-cp").arg(lib.join("*"));
+    call(javac.args(["BrokerCounts.java", "KafkaClient.java"]).current_dir(source))?;
+    let manifest = target.join("manifest");
+    std::fs::write(&manifest, "Premain-Class: BrokerCounts\n")?;
+    let mut jar = Command::new("jar");
+    call(jar.arg("cfm").arg(target.join("counts.jar")).arg(manifest).arg("-C").arg(classes).arg("BrokerCounts.class"))
+}
+
+fn sql_go(source: &Path, target: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-mod=readonly", "-o"]).arg(target.join("sql")).arg(".").current_dir(source);
+    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
+}
+
+fn sql_java(source: &Path, target: &Path) -> Result<()> {
+    let lib = target.join("lib");
+    let output = format!("-DoutputDirectory={}", lib.display());
+    let mut maven = Command::new("mvn");
+    call(maven.args(["-B", "-q", "dependency:copy-dependencies", &output]).current_dir(source))?;
+    let mut javac = Command::new("javac");
     javac.arg("-d").arg(target.join("classes")).arg("-cp").arg(lib.join("*")).arg("Sql.java");
     call(javac.current_dir(source))
 }
@@ -131,12 +143,6 @@ fn node(source: &Path, target: &Path) -> Result<()> {
         std::fs::copy(source.with_file_name(name), target.join(name))?;
     }
     call(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(target))
-    javac.arg("-d").arg(&classes).arg("-cp").arg(lib.join("*"));
-    call(javac.args(["BrokerCounts.java", "KafkaClient.java"]).current_dir(source))?;
-    let manifest = target.join("manifest");
-    std::fs::write(&manifest, "Premain-Class: BrokerCounts\n")?;
-    let mut jar = Command::new("jar");
-    call(jar.arg("cfm").arg(target.join("counts.jar")).arg(manifest).arg("-C").arg(classes).arg("BrokerCounts.class"))
 }
 
 fn python(source: &Path, target: &Path) -> Result<()> {

@@ -5,8 +5,8 @@ mod cut;
 use super::*;
 use crate::flow::conn::{Direction, Transport};
 use crate::flow::message::{Message, MessageKind, Status};
+use crate::protocols::Protocol;
 use crate::protocols::laws::{self, Conversation, Drive, folded};
-use crate::protocols::{Protocol, Speaker};
 use Direction::{Egress, Ingress};
 
 macro_rules! recordings {

@@ -5,7 +5,7 @@ mod oracle;
 
 use super::*;
 use crate::flow::conn::{Direction, Transport};
-use crate::flow::message::{Message, MessageKind, Part, Status};
+use crate::flow::message::{Message, MessageKind, Status};
 use crate::protocols::Speaker;
 use crate::protocols::laws::{self, Conversation, Drive, folded};
 use Direction::{Egress, Ingress};

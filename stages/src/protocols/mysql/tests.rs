@@ -15,7 +15,6 @@ macro_rules! recording {
         )
     };
 }
-use recording;
 
 fn read(conversation: &Conversation) -> Vec<Message> {
     let drive = Drive::<Mysql>::new(Transport::Tcp).conversation(conversation);
