@@ -185,23 +185,21 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_what_came_before_is_kept
 }
 
 #[test]
-fn an_answer_without_a_request_is_listed_only_when_asked_for() {
-    // All but the beginning of the capture: the first connection begins with an answer.
-    let begin = 24;
+fn an_answer_whose_request_the_capture_lost_is_listed_only_when_asked_for() {
     let length = |at: usize| 16 + u32::from_le_bytes(*MIXED[at + 8..].first_chunk().unwrap()) as usize;
-    let mut at = begin;
+    let mut at = 24;
     while !MIXED[at..at + length(at)].windows(10).any(|window| window == b"GET /hello") {
         at += length(at);
     }
-    let rest = at + length(at);
-    let file = [&MIXED[..begin], &MIXED[rest..]].concat();
-    let folder = folder(&[("late", &file)]);
-    let (code, rows, err) = replay(folder.path(), &["late", "--records", "-"]);
-    assert_eq!(
-        (code, &rows[..]),
-        (Some(0), &ROWS[1..].iter().map(|row| (*row).to_owned()).collect::<Vec<_>>()[..]),
-        "{err}"
-    );
+    let without = [&MIXED[..at], &MIXED[at + length(at)..]].concat();
+    let folder = folder(&[("without", &without)]);
+    let (code, rows, err) = replay(folder.path(), &["without", "--records", "-"]);
+    assert_eq!((code, &rows[..]), (Some(0), &ROWS.map(str::to_owned)[1..]), "{err}");
+    assert!(err.contains("1 exchanges whose request is not in the file are not listed; --unasked lists them"), "{err}");
+    assert!(err.contains("1 gaps in streams"), "{err}");
+    let (code, rows, err) = replay(folder.path(), &["without", "--records", "-", "--unasked"]);
+    let (all, unknown) = (ROWS.len(), "http   ok 200");
+    assert_eq!((code, rows.len(), rows[0].as_str()), (Some(0), all, unknown), "{err}");
 }
 
 #[test]
@@ -218,7 +216,7 @@ fn a_file_that_grows_is_followed_until_the_end_is_asked_for() {
     let (done, watched) = std::sync::mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
         if watched.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
-            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         }
     });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| row(&line.unwrap()));

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn gives_what_there_is_and_goes_on_when_there_is_more() {
-        let mut source = StreamTime::new(Growing(vec![Some(Nanos(9)), None, Some(Nanos(7)), Some(Nanos(5))]));
+        let mut source = StreamTime::new(Growing(vec![Some(Nanos(9)), None, None, Some(Nanos(7)), Some(Nanos(5))]));
         let mut batch = EventBatch::default();
         assert_eq!(source.fill(&mut batch), Filled::Records(Nanos(7)));
         assert_eq!(batch.len(), 2);
