@@ -21,6 +21,8 @@ use redtap_stages::stage::{Batch, Ledger, Stage};
 use redtap_stages::time::Nanos;
 use std::sync::Arc;
 
+pub mod capture;
+
 /// Words that the grammars turn on.
 const WORDS: &[&[u8]] = &[
     b"\r\n\r\n",
