@@ -5,7 +5,7 @@ use super::plan::plan;
 use anyhow::{Context as _, Result};
 use crossbeam_channel::RecvTimeoutError;
 use redtap::recording::RecordingReader;
-use redtap::records;
+use redtap::records::{self, Targets};
 use redtap::registry::{Format, Registry, RegistrySettings};
 use redtap::runner::NoVerdicts;
 use redtap::tap::{Fullness, Subscription, Tap};
@@ -93,7 +93,11 @@ fn write_records(subscription: &Subscription, target: &Path, wall_offset: i64) -
     loop {
         match subscription.next(Duration::from_secs(1)) {
             Ok(batch) => {
-                lines.extend(batch.iter().map(|one| (one.converged.exchange.start, records::line(one, wall_offset))));
+                lines.extend(
+                    batch
+                        .iter()
+                        .map(|one| (one.converged.exchange.start, records::line(one, wall_offset, Targets::Raw))),
+                );
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
