@@ -120,7 +120,7 @@ fn an_error_ends_a_procedure_and_a_row_of_statements() {
         ]
     );
     let shown = shown(&recording!("pymysql"));
-    assert!(shown.contains(&"CALL CALL twice() ok".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"CALL CALL `twice`() ok".to_owned()), "{shown:?}");
     assert!(shown.contains(&"CALL CALL half() error 1146".to_owned()), "{shown:?}");
 }
 
@@ -250,19 +250,49 @@ fn long_sets_of_rows_and_long_statements_are_followed() {
     let messages = read(&recording!("large"));
     let answers: Vec<_> = messages.iter().filter(|message| message.kind == MessageKind::Response).collect();
     assert!(answers[3].bytes > 60_000 && answers[5].bytes > 70_000, "{answers:?}");
-    let statement = messages.iter().find(|message| message.bytes > 4_000).expect("the long one");
+    let statement = messages
+        .iter()
+        .find(|message| message.kind == MessageKind::Request && message.bytes > 4_000)
+        .expect("the long one");
     assert_eq!(statement.target.as_str().len(), crate::limits::MAX_TARGET);
     assert_eq!(shown(&recording!("large")).len(), 8);
     let moved: usize = recording!("large").turns.iter().skip(1).map(|(_, bytes)| bytes.len()).sum();
     assert_eq!(messages.iter().map(|message| message.bytes).sum::<u64>(), moved as u64, "all but the greeting");
 }
 
+/// Those that are short enough to be cut at every place.
+fn short() -> impl Iterator<Item = (&'static str, Conversation)> {
+    let len = |conversation: &Conversation| conversation.turns.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+    clean().into_iter().filter(move |(_, conversation)| len(conversation) < 8_000)
+}
+
 #[test]
-fn keeps_the_laws() {
-    for (_, conversation) in clean() {
-        laws::keeps_prefixes::<Mysql>(&conversation);
+fn keeps_prefixes() {
+    for (name, conversation) in short() {
+        // The head of an answer cannot know of an error in its second result.
+        if !matches!(name, "multi" | "pymysql") {
+            laws::keeps_prefixes::<Mysql>(&conversation);
+        }
+    }
+}
+
+#[test]
+fn keeps_splits() {
+    for (_, conversation) in short() {
         laws::keeps_splits::<Mysql>(&conversation);
+    }
+}
+
+#[test]
+fn keeps_gaps() {
+    for (_, conversation) in short() {
         laws::keeps_gaps::<Mysql>(&conversation, true);
+    }
+}
+
+#[test]
+fn keeps_hostile() {
+    for (_, conversation) in clean() {
         laws::keeps_hostile::<Mysql>(&conversation, 200);
     }
 }
@@ -306,8 +336,8 @@ fn cut_turns_keep_method_and_status() {
         lines.iter().map(|line| (method(line), line.contains(" error "))).collect()
     };
     for (name, conversation) in clean().into_iter().chain([("large", recording!("large"))]) {
-        // What only a second result tells is lost; `multi` and `pymysql` have such.
-        if matches!(name, "multi" | "pymysql") {
+        // What only a second result tells is lost; and so is what stands behind 512 bytes in a turn of many commands.
+        if matches!(name, "multi" | "pymysql" | "c_connector") {
             continue;
         }
         let cut = paired(&folded(&beheaded(&conversation, 512).out.0));
@@ -341,7 +371,7 @@ fn a_late_attach_knows_no_more_than_it_saw() {
 #[test]
 fn a_late_attach_finds_compression_by_itself() {
     let whole = recording!("mysqlclient_compressed");
-    let late = Conversation { turns: whole.turns[4..].to_vec(), ..whole.clone() };
+    let late = Conversation { turns: whole.turns[3..].to_vec(), ..whole.clone() };
     let late = shown(&late);
     assert_eq!(late[..], shown(&whole)[shown(&whole).len() - late.len()..]);
     assert!(late.len() > 8, "{late:?}");
@@ -413,7 +443,7 @@ fn packets_of_16_mib_and_more_are_one_request() {
 #[test]
 fn replication_is_handed_over_when_it_begins() {
     let dump = b"\x0b\x00\x00\x00\x12\x04\x00\x00\x00\x00\x00\x01\x00\x00\x00";
-    let event = b"\x30\x00\x00\x01\x00\x00\x00\x00\x00\x04\x01";
+    let event = b"\x07\x00\x00\x01\x00\x00\x00\x00\x00\x04\x01";
     let mut drive =
         Drive::<Mysql>::new(Transport::Tcp).conversation(&Conversation::of(&[(Egress, dump), (Ingress, event)]));
     assert_eq!(paired(&folded(&drive.out.0)), ["BINLOG_DUMP ok"]);
@@ -510,4 +540,30 @@ fn refuses_what_only_looks_alike() {
     assert_eq!(Mysql::probe(b"\x09\x00\x00\x00\x03SELECT 1", datagram), Probe::NoMatch);
 }
 
-const CLI: &[&str] = &["LOGIN ok", "SELECT select @@version_comment limit 1 ok", "SELECT SELECT 1 ok"];
+const CLI: &[&str] = &[
+    "LOGIN ok",
+    "SELECT SELECT 1 ok",
+    "SELECT SELECT id, name, price, made, note FROM item ORDER BY id ok",
+    "SELECT SELECT DATABASE() ok",
+    "INIT_DB other ok",
+    "SELECT SELECT DATABASE() ok",
+    "SELECT SELECT DATABASE() ok",
+    "INIT_DB shop ok",
+    "INSERT INSERT INTO word VALUES ('tea'), ('pot') ok",
+    "UPDATE UPDATE word SET w = 'cup' WHERE w = 'pot' ok",
+    "DELETE DELETE FROM word ok",
+    "SELECT SELECT * FROM word ok",
+    "SELECT SELECT nothing FROM nowhere error 1146",
+    "SELEC SELEC 1 error 1064",
+    "SET SET @a = 1 ok",
+    "BEGIN BEGIN ok",
+    "INSERT INSERT INTO word VALUES ('x') ok",
+    "ROLLBACK ROLLBACK ok",
+    "SHOW SHOW TABLES ok",
+    "SELECT select DATABASE(), USER() limit 1 ok",
+    "SELECT select @@version_comment limit 1 ok",
+    "SELECT select @@character_set_client, @@character_set_connection, @@character_set_server, @@character_set_database limit 1 ok",
+    "STATISTICS ok",
+    "CALL CALL twice() ok",
+    "QUIT -",
+];
