@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test support outside of tests")]
 
 use redtap_stages::flow::conn::{Direction, Role, Transport};
-use redtap_stages::flow::message::{Message, MessageKind};
+use redtap_stages::flow::message::{Message, MessageKind, Part};
 use redtap_stages::protocols::postgres::{Postgres, State};
 use redtap_stages::protocols::{Context, Input, Sink, Step, Wire};
 use redtap_stages::time::Nanos;
@@ -29,8 +29,9 @@ struct Counted {
 
 impl Sink for Counted {
     fn message(&mut self, message: Message) {
-        self.requests += u64::from(message.kind == MessageKind::Request);
-        self.answers += u64::from(message.kind == MessageKind::Response);
+        let begins = message.part != Part::End;
+        self.requests += u64::from(message.kind == MessageKind::Request && begins);
+        self.answers += u64::from(message.kind == MessageKind::Response && begins);
     }
 }
 
