@@ -113,11 +113,12 @@ impl Answers {
             self.count(bytes.len() as u64, context.at);
             return consumed(bytes.len());
         }
-        if self.frames.at_boundary() && shared.due.front() == Some(Due::Encryption) {
-            if let Some(byte @ (b'S' | b'N' | b'G')) = bytes.first() {
-                self.encryption(shared, context, *byte, sink);
-                return consumed(1);
-            }
+        if self.frames.at_boundary()
+            && shared.due.front() == Some(Due::Encryption)
+            && let Some(byte @ (b'S' | b'N' | b'G')) = bytes.first()
+        {
+            self.encryption(shared, context, *byte, sink);
+            return consumed(1);
         }
         let mut taken = 0;
         if self.frames.open().is_none() {

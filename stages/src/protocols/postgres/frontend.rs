@@ -259,14 +259,12 @@ impl Requests {
                 self.request(shared, context, Due::Execute, Some("EXECUTE"), sink);
             }
             b'S' => self.sync(shared, context, frame, sink),
-            b'H' => {
-                if self.unit.asks() {
-                    let due = Due::Unit(self.unit.replies);
-                    self.request(shared, context, due, None, sink);
-                }
+            b'H' if self.unit.asks() => {
+                let due = Due::Unit(self.unit.replies);
+                self.request(shared, context, due, None, sink);
             }
             b'c' | b'f' => self.copied = true,
-            // Copied data, and what proves who the client is.
+            // Copied data, what proves who the client is, a `Flush` of nothing.
             _ => {}
         }
         if self.unit.start.is_none() {
