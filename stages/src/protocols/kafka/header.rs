@@ -15,7 +15,7 @@ pub(super) const LENGTH: usize = 4;
 pub(super) const REQUEST: usize = LENGTH + 10;
 /// Bytes of a response's header up to its correlation id.
 pub(super) const RESPONSE: usize = LENGTH + 4;
-/// Longest request that is believed: `socket.request.max.bytes` is 100 MiB where it is not configured.
+/// Longest request that is believed. Brokers take 100 MiB (`socket.request.max.bytes`), or what they are configured to.
 pub(super) const MAX_REQUEST: u32 = 1 << 30;
 /// Longest client id that is believed.
 pub(super) const MAX_CLIENT_ID: u16 = 1_024;
