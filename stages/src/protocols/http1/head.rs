@@ -122,8 +122,12 @@ impl Fields {
             Field::ContentLength => self.content_length(value),
             Field::TransferEncoding => self.transfer_encoding(value),
             Field::Upgrade => self.h2c |= h2c::is_in(value),
-            Field::ContentType => self.flavor = Flavor::of(value.trim_ascii()).filter(|flavor| *flavor != Flavor::Native),
-            Field::GrpcStatus => self.grpc_status = decimal(value.trim_ascii()).and_then(|code| u32::try_from(code).ok()),
+            Field::ContentType => {
+                self.flavor = Flavor::of(value.trim_ascii()).filter(|flavor| *flavor != Flavor::Native)
+            }
+            Field::GrpcStatus => {
+                self.grpc_status = decimal(value.trim_ascii()).and_then(|code| u32::try_from(code).ok())
+            }
         }
     }
 

@@ -53,7 +53,13 @@ impl Call {
     }
 
     /// Makes an answer one of gRPC; `flavor`: none if it is no body of messages.
-    pub(super) fn response(id: u64, http: u16, flavor: Option<Flavor>, status: Option<u32>, message: &mut Message) -> Self {
+    pub(super) fn response(
+        id: u64,
+        http: u16,
+        flavor: Option<Flavor>,
+        status: Option<u32>,
+        message: &mut Message,
+    ) -> Self {
         let call = Self { id, http: Some(http), status, body: flavor.map(Body::new) };
         call.name(message);
         call

@@ -114,7 +114,10 @@ fn what_it_did_not_see_is_unknown_and_what_came_since_is_not() {
     let read = block(&mut decoder, &bytes("7f00 0178 be bf"), 2).unwrap();
     assert_eq!(read, of_interest(&[(Name::Unknown, ""), (Name::Unknown, ""), (Name::Path, "/a")]));
     decoder.forget();
-    assert_eq!(block(&mut decoder, &bytes("be 88"), 1).unwrap(), of_interest(&[(Name::Unknown, ""), (Name::Status, "200")]));
+    assert_eq!(
+        block(&mut decoder, &bytes("be 88"), 1).unwrap(),
+        of_interest(&[(Name::Unknown, ""), (Name::Status, "200")])
+    );
 }
 
 #[test]
