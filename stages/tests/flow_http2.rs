@@ -1,5 +1,5 @@
 //! HTTP/2 from segments to exchanges: identify, parse and pair together, over recordings.
-#![expect(clippy::unwrap_used, reason = "test support outside of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support outside of tests")]
 
 use redtap_stages::flow::conn::{
     About, Address, CloseReason, ConnInfo, ConnKey, Direction, Owner, Role, Transport, What,
