@@ -1,5 +1,5 @@
 //! Captures of real traffic as the stages get them: every byte once, in any mode; and what is left of a file that is cut.
-#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
 //! `redtap replay` as its users run it: formats, modes, standard input, files that are damaged or still grow.
-#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
