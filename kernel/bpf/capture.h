@@ -8,6 +8,10 @@
 
 #include "arch.h"
 #include "conn.h"
+#include "frames.h"
+
+/* Pieces that one operation is copied or passed over in. Outside of mode full it never takes as many. */
+#define RT_MAX_STEPS (4 * RT_MAX_CHUNKS + RT_MAX_IOVECS + 1)
 
 /* User-space layouts, 64 bit (include/linux/socket.h, include/uapi/linux/uio.h). */
 struct user_iovec {
@@ -48,6 +52,10 @@ struct rt_op {
 	__u32 fill; /* bytes in `data` */
 	__u32 flags;
 	__u32 refused; /* not 0: a record was, and no more are made */
+	__u32 walked; /* mode full: bytes of `data` walked over */
+	__u32 keep; /* mode full: bytes of `data` that go into the record */
+	__u32 skip; /* bytes of the buffers to pass over before the next are copied */
+	__u32 full; /* mode full */
 };
 
 struct rt_scratch {
@@ -162,7 +170,7 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 		class = 16;
 	p->budget = class ? 1u << class : 0;
 	if (p->mode == RT_MODE_FULL)
-		p->budget = RT_MAX_CHUNK * RT_MAX_CHUNKS;
+		p->budget = RT_FULL_WALKED;
 }
 
 /* ---- records ---- */
@@ -378,13 +386,88 @@ __inline int rt_enter_turn(struct rt_conn *c, __u32 dir, int datagram, __u64 *tu
 
 /* ---- the copy ---- */
 
-/* Sends what `data` holds as one record. Not 0: the operation is over, or the ring is full. */
-__inline int rt_flush(struct rt_conn *c, struct rt_scratch *s)
+/* Moves the walk on by one frame, or to the end of what `data` holds. Not 0: there. */
+__alone int rt_walk_frame(struct rt_conn *c, struct rt_scratch *s)
 {
-	struct rt_op *op = &s->op;
-	__u32 cap = op->fill;
-	__u32 last = !op->want;
-	__u32 len = last ? op->rest : cap;
+	struct rt_frames *f;
+	struct rt_op *op;
+	__u32 n, at, len;
+
+	if (!c || !s)
+		return 1;
+	op = &s->op;
+	f = &c->frames[s->ev.dir & 1];
+	at = op->walked & (RT_MAX_CHUNK - 1);
+	if (op->walked >= op->fill || f->step == RT_OUT_OF_STEP)
+		return 1;
+	n = op->fill - op->walked;
+	if (f->left) {
+		n = min_of(n, f->left);
+		f->left -= n;
+		op->walked += n;
+		return 0;
+	}
+	f->skip = 0;
+	for (int i = 0; i < (int)RT_FRAME_HEADER; i++) {
+		if (f->have >= RT_FRAME_HEADER || !n)
+			break;
+		f->head[f->have & 15] = s->data[at];
+		at = (at + 1) & (RT_MAX_CHUNK - 1);
+		f->have++;
+		op->walked++;
+		n--;
+	}
+	if (f->have < RT_FRAME_HEADER)
+		return 1;
+	f->have = 0;
+	len = (__u32)f->head[0] << 16 | (__u32)f->head[1] << 8 | f->head[2];
+	if (!rt_frame_plausible(f->head, len, f->step == RT_IN_STEP)) {
+		f->step = RT_OUT_OF_STEP;
+		return 1;
+	}
+	f->step = RT_IN_STEP;
+	f->left = len;
+	/* The payload goes on behind what was copied: of that, and of what follows, little is needed. */
+	if (f->head[3] == RT_H2_DATA && len > RT_DATA_WHOLE && len > n) {
+		f->skip = 1;
+		op->keep = min_of(op->walked + RT_DATA_HEAD, op->fill);
+	}
+	return 0;
+}
+
+/* Mode full: walks what `data` holds. Gives how many bytes of the buffers behind it are only to be counted. */
+__alone __u32 rt_walk(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_frames *f;
+	struct rt_op *op;
+
+	if (!c || !s)
+		return 0;
+	f = &c->frames[s->ev.dir & 1];
+	op = &s->op;
+	op->walked = 0;
+	op->keep = op->fill;
+	for (int i = 0; i < (int)(2 * RT_MAX_FRAMES); i++)
+		if (rt_walk_frame(c, s))
+			break;
+	if (op->walked < op->fill)
+		f->step = RT_OUT_OF_STEP;
+	f->at += op->fill;
+	return rt_frames_skip(f, op->want);
+}
+
+/* Sends what `data` holds as one record, and with it that `behind` bytes which follow are only counted. Not 0: the operation
+ * is over, or the ring is full. */
+__alone int rt_send(struct rt_conn *c, struct rt_scratch *s, __u32 cap, __u32 behind)
+{
+	struct rt_op *op;
+	__u32 last, len;
+
+	if (!c || !s)
+		return 1;
+	op = &s->op;
+	last = !op->want;
+	len = last ? op->rest : op->fill + behind;
 
 	s->ev.flags = (s->ev.flags & RT_F_FIRST) | op->flags | (last ? 0 : RT_F_MORE) | (last && len > cap ? RT_F_CUT : 0);
 	s->ev.len = len;
@@ -400,6 +483,23 @@ __inline int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	op->fill = 0;
 	s->ev.offset += len;
 	return last;
+}
+
+__alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_op *op;
+	__u32 behind = 0;
+
+	if (!c || !s)
+		return 1;
+	op = &s->op;
+	op->keep = op->fill;
+	if (op->full) {
+		behind = rt_walk(c, s);
+		op->want -= behind;
+		op->skip = behind;
+	}
+	return rt_send(c, s, op->keep, behind);
 }
 
 /* Moves on by one piece: the next iovec if the last is used up, then as much as fits. Not 0: done. */
@@ -428,6 +528,13 @@ __alone int rt_step(struct rt_conn *c, struct rt_scratch *s)
 			op->left = iov.len;
 		}
 	}
+	if (op->skip && op->want) {
+		take = min_of(op->left, op->skip);
+		op->base += take;
+		op->left -= take;
+		op->skip -= take;
+		return 0;
+	}
 	take = min_of(op->left, op->want);
 	take = min_of(take, RT_MAX_CHUNK - at);
 	visible(take);
@@ -449,9 +556,18 @@ __alone int rt_step(struct rt_conn *c, struct rt_scratch *s)
 
 __inline void rt_copy(struct rt_conn *c, struct rt_scratch *s)
 {
-	for (int i = 0; i < (int)(RT_MAX_CHUNKS + RT_MAX_IOVECS + 1); i++)
-		if (rt_step(c, s))
+	struct rt_op *op = &s->op;
+	int done = 0;
+
+	for (int i = 0; i < (int)RT_MAX_STEPS; i++) {
+		done = rt_step(c, s);
+		if (done)
 			break;
+	}
+	if (!done) { /* mode full, in more pieces than are taken: the rest is only counted */
+		op->want = 0;
+		rt_flush(c, s);
+	}
 	if (s->op.flags & RT_F_FAULT)
 		rt_count(RT_SET_OPERATION, RT_C_FAULT);
 }
@@ -485,6 +601,8 @@ struct rt_claim {
 	__u32 moved;
 	__u32 want; /* bytes to capture */
 	__u32 begins; /* its turn */
+	__u32 full; /* in mode full */
+	__u32 skipped; /* of the bytes, the first that many are only counted */
 	__u64 header; /* user_msghdr that names the buffers; 0: the registers do */
 };
 
@@ -496,7 +614,8 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 
 	op->flags = (claim->begins ? RT_F_TURN_START : 0) | (c->late ? RT_F_LATE : 0);
 	op->base = op->left = op->iov = op->name = 0;
-	op->iovs = op->fill = op->refused = 0;
+	op->iovs = op->fill = op->refused = op->skip = 0;
+	op->full = claim->full;
 	op->rest = claim->moved;
 	op->want = claim->want;
 	if (claim->header) {
@@ -512,11 +631,33 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 	rt_head(&s->ev, c, RT_KIND_DATA, claim->dir & 1, claim->offset, claim->now);
 	s->ev.turn = claim->turn >> 1;
 	s->shard = rt_shard_of(c);
+	if (claim->skipped && op->want) {
+		op->skip = claim->skipped;
+		op->want -= claim->skipped;
+		if (rt_send(c, s, 0, claim->skipped))
+			return op->refused;
+	}
 	rt_copy(c, s);
 	return op->refused;
 }
 
 enum rt_outcome { RT_RECORDED = 0, RT_REFUSED = 1, RT_UNTRIED = 2, RT_MUTED = 3 };
+
+/* Mode full: how much of an operation is captured. */
+__inline int rt_take_full(struct rt_conn *c, struct rt_claim *claim)
+{
+	struct rt_frames *f = &c->frames[claim->dir & 1];
+
+	rt_frames_meet(f, claim->offset, claim->begins);
+	claim->full = 1;
+	claim->skipped = rt_frames_skip(f, claim->moved);
+	claim->want = min_of(claim->moved, f->step == RT_OUT_OF_STEP ? RT_FULL_CAPTURED : RT_FULL_WALKED);
+	if (claim->skipped < claim->moved)
+		return RT_RECORDED;
+	/* All of it is payload that is only counted; but that a turn begins must be said. */
+	claim->want = 0;
+	return claim->begins ? RT_RECORDED : RT_UNTRIED;
+}
 
 /* Takes the operation's place on the connection, and says what is to become of it. */
 __alone int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
@@ -544,7 +685,7 @@ __alone int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
 	if (claim->begins)
 		rt_count(RT_SET_OPERATION, RT_C_TURNS);
 	if (policy.mode == RT_MODE_FULL)
-		spent = 0;
+		return rt_take_full(c, claim);
 	if (spent >= policy.budget)
 		return RT_UNTRIED;
 	claim->want = min_of(moved, policy.budget - spent);

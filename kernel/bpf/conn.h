@@ -57,6 +57,18 @@ struct rt_identity {
 _Static_assert(sizeof(struct rt_identity) == sizeof(struct rt_event) - __builtin_offsetof(struct rt_event, pid), "tail");
 _Static_assert(__builtin_offsetof(struct rt_identity, comm) == 120 - 64, "tail");
 
+enum { RT_OUT_OF_STEP = 0, RT_ENTERING = 1, RT_IN_STEP = 2 };
+
+/* Where the walk over the frames of one direction stands (frames.h). */
+struct rt_frames {
+	__u64 at;   /* stream offset behind what was walked */
+	__u32 left; /* bytes of the current frame's payload from there on */
+	__u8 step;
+	__u8 skip;     /* they are only counted */
+	__u8 have;     /* bytes of an unfinished header */
+	__u8 head[17]; /* 9, and room for a masked index */
+};
+
 struct rt_conn {
 	__u64 id; /* 0 until selected */
 	__u64 offset[2]; /* claimed */
@@ -79,6 +91,7 @@ struct rt_conn {
 	__u8 late;
 	__u8 ended;
 	__u8 said;
+	struct rt_frames frames[2]; /* mode full */
 	struct rt_identity who;
 };
 

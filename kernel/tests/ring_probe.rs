@@ -11,7 +11,6 @@
 #[path = "live/harness.rs"]
 mod harness;
 #[path = "live/py.rs"]
-#[expect(dead_code, reason = "one of the scripts is enough here")]
 mod py;
 
 use std::collections::HashMap;

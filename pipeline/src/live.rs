@@ -165,6 +165,10 @@ fn side(metric: Metric) -> &'static str {
         Metric::DbClientOperationDuration => "db client",
         Metric::DnsServerLookupDuration => "dns server",
         Metric::DnsLookupDuration => "dns client",
+        Metric::RpcServerCallDuration => "rpc server",
+        Metric::RpcClientCallDuration => "rpc client",
+        Metric::MessagingServerOperationDuration => "msg broker",
+        Metric::MessagingClientOperationDuration => "msg client",
         Metric::ServiceGraphRequests
         | Metric::ServiceGraphFailed
         | Metric::ServiceGraphServer

@@ -56,6 +56,16 @@ pub struct StageCounts {
     pub connections_idle: u64,
     /// Connections forgotten to make room.
     pub connections_evicted: u64,
+    /// Connections whose protocol was found.
+    pub identified: u64,
+    /// Connections that speak TLS from the beginning.
+    pub tls: u64,
+    /// Connections of no protocol that is known.
+    pub foreign: u64,
+    /// Connections that went on encrypted after an upgrade.
+    pub upgraded_to_tls: u64,
+    /// Connections that went on in another known protocol after an upgrade.
+    pub upgraded_to_known: u64,
     /// Exchanges that `converge` gave the overflow endpoint.
     pub endpoints_overflowed: u64,
     /// Exchanges that `join` let go before their time, because too many waited.
@@ -74,6 +84,11 @@ impl std::iter::Sum for StageCounts {
             connections: a.connections + b.connections,
             connections_idle: a.connections_idle + b.connections_idle,
             connections_evicted: a.connections_evicted + b.connections_evicted,
+            identified: a.identified + b.identified,
+            tls: a.tls + b.tls,
+            foreign: a.foreign + b.foreign,
+            upgraded_to_tls: a.upgraded_to_tls + b.upgraded_to_tls,
+            upgraded_to_known: a.upgraded_to_known + b.upgraded_to_known,
             endpoints_overflowed: a.endpoints_overflowed + b.endpoints_overflowed,
             join_hurried: a.join_hurried + b.join_hurried,
             join_expired: a.join_expired + b.join_expired,
@@ -248,6 +263,12 @@ impl SelfMetrics {
         for (reason, count) in [("idle", counts.connections_idle), ("table_full", counts.connections_evicted)] {
             self.counter("redtap_connections_forgotten_total", vec![("reason", reason.to_owned())], count);
         }
+        for (fate, count) in [("known", counts.identified), ("tls", counts.tls), ("foreign", counts.foreign)] {
+            self.counter("redtap_connections_identified_total", vec![("as", fate.to_owned())], count);
+        }
+        for (to, count) in [("tls", counts.upgraded_to_tls), ("known", counts.upgraded_to_known)] {
+            self.counter("redtap_connections_upgraded_total", vec![("to", to.to_owned())], count);
+        }
         self.counter("redtap_series_refused_total", Vec::new(), registry.refused);
         self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
         self.counter("redtap_publications_total", Vec::new(), registry.publications);
@@ -358,6 +379,14 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_bpf_runs_total", "Runs of the kernel programs (kernel.bpf_stats_enabled)."),
     ("redtap_connections", "Connections followed now."),
     ("redtap_connections_forgotten_total", "Connections forgotten before they were closed, by reason."),
+    (
+        "redtap_connections_identified_total",
+        "Connections by what they were found to speak: a known protocol, TLS, or nothing known (a datagram socket each time).",
+    ),
+    (
+        "redtap_connections_upgraded_total",
+        "Connections that went on in TLS, or in another known protocol, after an upgrade.",
+    ),
     (
         "redtap_endpoints_overflow_total",
         "Exchanges given the overflow endpoint because the routes of their service were too many.",

@@ -2,17 +2,19 @@
 //!
 //! What the endpoint is made from, the protocol's [`Traits`](crate::protocols::traits::Traits) say. A route: a pattern of the
 //! user's if one matches, else a template made of the path (module `routes`); query, fragment and path parameters are
-//! dropped. Or the method, and never a key. Or nothing, and by configuration the last labels of a domain name. Methods and
-//! codes come out of tables (module `names`).
+//! dropped. Or the summary of a statement (module `query`), and never a literal. Or the method, and never a key. Or nothing,
+//! and by configuration the last labels of a domain name. Methods and codes come out of tables (module `names`).
 //!
 //! Routes are learned for each service apart. A service is, before identities are known, a cgroup, a thread name, a side
 //! and the port of the answering end. Each has a budget of endpoints; past it the endpoint is `_overflow`, and
-//! [`Converge::overflowed`] counts the exchanges. Patterns of the user's are outside of the budget.
+//! [`Converge::overflowed`] counts the exchanges. Patterns of the user's are outside of the budget. Databases have a budget of
+//! their own, so that a client who makes up their names spoils no other's.
 //!
 //! Absent: identities, any text of a query, a key or a body; time except for forgetting idle services.
 
 mod cache;
 mod names;
+mod query;
 mod routes;
 mod rules;
 mod segment;
@@ -31,6 +33,7 @@ use cache::Cache;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use names::Names;
+use query::Query;
 use routes::{Routes, Shared};
 
 /// A service without an exchange for this long is forgotten.
@@ -57,8 +60,9 @@ struct ServiceKey {
 #[derive(Debug)]
 struct Service {
     routes: Routes,
-    /// DNS suffixes used as endpoints.
-    suffixes: HashSet<Box<str>, RandomState>,
+    /// Names used as endpoints that are no routes.
+    names: HashSet<Box<str>, RandomState>,
+    databases: HashSet<Box<str>, RandomState>,
     era: u64,
     last: Nanos,
 }
@@ -130,14 +134,29 @@ impl Converge {
 
     fn converge(&mut self, now: Nanos, exchange: Exchange) -> Option<Converged> {
         let traits = exchange.protocol.traits()?;
-        let method = self.names.method(traits, &exchange.method);
         let code = self.names.code(traits, &exchange);
+        let namespace = self.namespace(now, &exchange);
+        if let Endpoint::Query(dialect) = traits.endpoint {
+            let Query { method, endpoint, collection } = self.query(now, traits, &exchange, dialect);
+            return Some(Converged { exchange, endpoint, collection, namespace, method, code });
+        }
+        let method = self.names.method(traits, &exchange.method);
         let endpoint = match traits.endpoint {
             Endpoint::Route => self.route(now, &exchange),
-            Endpoint::Method => method.clone(),
+            Endpoint::Method | Endpoint::Query(_) => method.clone(),
             Endpoint::Suffix => self.suffix(now, &exchange),
+            Endpoint::Target => self.named(now, &exchange),
         };
-        Some(Converged { exchange, endpoint, method, code })
+        Some(Converged { exchange, endpoint, collection: self.names.none(), namespace, method, code })
+    }
+
+    /// The database of the session.
+    fn namespace(&mut self, now: Nanos, exchange: &Exchange) -> Symbol {
+        let name = exchange.session.as_ref().map_or("", |session| session.namespace.as_str());
+        if name.is_empty() {
+            return self.names.none();
+        }
+        self.within(now, exchange, name, limits::DATABASES_PER_SERVICE, |service| &mut service.databases)
     }
 
     fn route(&mut self, now: Nanos, exchange: &Exchange) -> Symbol {
@@ -176,19 +195,43 @@ impl Converge {
         }
         let from = name.rmatch_indices('.').nth(self.dns_labels - 1).map_or(0, |(at, _)| at + 1);
         let suffix = name.get(from..).unwrap_or(name); // the parser has written it in lower case
+        self.budgeted(now, exchange, suffix)
+    }
+
+    /// The symbol of `name`, which counts against the budget of the service.
+    fn budgeted(&mut self, now: Nanos, exchange: &Exchange, name: &str) -> Symbol {
+        self.within(now, exchange, name, self.shared.budget, |service| &mut service.names)
+    }
+
+    /// The symbol of `name` while `set` of the service holds no more than `budget`.
+    fn within(
+        &mut self,
+        now: Nanos,
+        exchange: &Exchange,
+        name: &str,
+        budget: usize,
+        set: impl Fn(&mut Service) -> &mut HashSet<Box<str>, RandomState>,
+    ) -> Symbol {
         let Self { services, crowd, shared, eras, .. } = self;
         let service = service(services, crowd, shared, eras, exchange);
         service.last = now;
-        if !service.suffixes.contains(suffix) {
-            if service.suffixes.len() >= self.shared.budget {
+        let set = set(service);
+        if !set.contains(name) {
+            if set.len() >= budget {
                 self.overflowed += 1;
                 return self.symbols.overflow();
             }
-            service.suffixes.insert(suffix.into());
+            set.insert(name.into());
         }
-        let symbol = self.symbols.intern(suffix);
+        let symbol = self.symbols.intern(name);
         self.overflowed += u64::from(symbol.key() == self.symbols.overflow().key());
         symbol
+    }
+
+    /// The target as it is, within the budget of its service.
+    fn named(&mut self, now: Nanos, exchange: &Exchange) -> Symbol {
+        let name = exchange.target.as_str();
+        if name.is_empty() { self.names.none() } else { self.budgeted(now, exchange, name) }
     }
 
     fn sweep(&mut self, now: Nanos) {
@@ -207,7 +250,13 @@ impl Converge {
 
 impl Service {
     fn new(shared: &mut Shared, era: u64) -> Self {
-        Self { routes: Routes::new(shared), suffixes: HashSet::default(), era, last: Nanos::ZERO }
+        Self {
+            routes: Routes::new(shared),
+            names: HashSet::default(),
+            databases: HashSet::default(),
+            era,
+            last: Nanos::ZERO,
+        }
     }
 }
 

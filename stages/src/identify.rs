@@ -47,6 +47,8 @@ pub struct Counts {
     pub identified: u64,
     /// Given up.
     pub foreign: u64,
+    /// Of these, encrypted from the beginning.
+    pub tls: u64,
     /// Times a datagram socket was looked at anew.
     pub woken: u64,
     /// Of these, times it was too early because [`limits::IDENTIFY_SLEEPERS`] was reached.
@@ -75,7 +77,7 @@ struct Asleep {
 }
 
 /// What is captured of a socket that is looked at anew: as of a new one by default.
-const ANEW: Budget = Budget { requests: 12, responses: 12 };
+const ANEW: Budget = Budget::head(12, 12);
 
 /// A connection.
 #[derive(Debug)]
@@ -220,7 +222,8 @@ impl<M: Memory> Identify<M> {
             }
             known => return Ok(known),
         }
-        match tracked.look(segment, memory, &mut self.prefixes, &mut self.counts) {
+        let answer = tracked.look(segment, memory, &mut self.prefixes, &mut self.counts);
+        match answer {
             Answer::Is(protocol, role) => {
                 self.counts.identified += 1;
                 tracked.protocol = protocol;
@@ -235,8 +238,9 @@ impl<M: Memory> Identify<M> {
                 }
                 Ok(protocol)
             }
-            Answer::Foreign => {
+            Answer::Foreign | Answer::Tls => {
                 self.counts.foreign += 1;
+                self.counts.tls += u64::from(answer == Answer::Tls);
                 tracked.protocol = Protocol::Foreign;
                 tracked.told = at;
                 tracked.forget(&mut self.prefixes);
@@ -383,7 +387,7 @@ impl Lane {
                 if full { self.nothing(prefixes) } else { answer }
             }
             Answer::NeedMore if self.prefix.as_ref().is_some_and(|prefix| prefix.is_full()) => self.nothing(prefixes),
-            Answer::NeedMore | Answer::Is(..) | Answer::Foreign => answer,
+            Answer::NeedMore | Answer::Is(..) | Answer::Foreign | Answer::Tls => answer,
         }
     }
 

@@ -22,6 +22,7 @@ pub mod metric;
 pub mod pair;
 pub mod parse;
 pub mod protocols;
+pub mod sql;
 pub mod stage;
 pub mod symbol;
 pub mod text;

@@ -91,3 +91,9 @@ pub const SERIES_IDLE: Nanos = Nanos::from_secs(900);
 pub const SERIES_PER_SERVICE: usize = 500;
 /// Series in all, one shard.
 pub const MAX_SERIES: usize = 100_000;
+/// Longest summary of a query, bytes (OpenTelemetry: 255 characters); cut between words.
+pub const SQL_SUMMARY: usize = 255;
+/// Names introduced by the WITHs of a query that are told from tables.
+pub const SQL_WITHS: usize = 8;
+/// Databases of one service that are told apart; past that, the overflow symbol.
+pub const DATABASES_PER_SERVICE: usize = 256;

@@ -3,6 +3,8 @@
 //! Names follow the OpenTelemetry semantic conventions (v1.44) and, for the service graph, Grafana's. The Prometheus name
 //! is made from the OpenTelemetry name by the specification's rules (dots to underscores, unit suffix, `_total`).
 
+pub mod values;
+
 /// Most bucket bounds a histogram of the table has.
 pub const MAX_BUCKETS: usize = 14;
 
@@ -44,6 +46,14 @@ pub enum Metric {
     DnsServerLookupDuration,
     /// DNS look-ups that a service made.
     DnsLookupDuration,
+    /// Remote procedures that a service answered.
+    RpcServerCallDuration,
+    /// Remote procedures that a service called.
+    RpcClientCallDuration,
+    /// Operations that a message broker answered (no convention has this side).
+    MessagingServerOperationDuration,
+    /// Operations that a service asked of a message broker.
+    MessagingClientOperationDuration,
     /// Edges of the service graph.
     ServiceGraphRequests,
     /// Failed requests on the edges.
@@ -97,6 +107,16 @@ pub enum Source {
     Method,
     /// Its endpoint.
     Endpoint,
+    /// Its endpoint, if that is the summary of a query.
+    Summary,
+    /// The only table of a query.
+    Collection,
+    /// The database of the session.
+    Namespace,
+    /// The kind of operation, where the conventions have one for the method: [`values::operation_type`].
+    OperationType,
+    /// The version of the protocol, where it is known: [`values::version`].
+    Version,
     /// Its code.
     Code,
     /// The product: [`system`](crate::protocols::traits::Traits::system).
@@ -119,6 +139,7 @@ const fn label(name: &'static str, source: Source) -> Label {
 
 const PEER: Label = label("server.address", Source::Peer);
 const PORT: Label = label("server.port", Source::Port);
+const VERSION: Label = label("network.protocol.version", Source::Version);
 const FAULT: Label = label("error.type", Source::Fault);
 
 const HTTP_SERVER: &[Label] = &[
@@ -126,18 +147,23 @@ const HTTP_SERVER: &[Label] = &[
     label("http.route", Source::Endpoint),
     label("http.response.status_code", Source::Code),
     label("url.scheme", Source::Fixed("http")), // nothing encrypted is read
+    VERSION,
     FAULT,
 ];
 const HTTP_CLIENT: &[Label] = &[
     label("http.request.method", Source::Method),
     label("http.route", Source::Endpoint),
     label("http.response.status_code", Source::Code),
+    VERSION,
     PEER,
     PORT,
     FAULT,
 ];
 const DB: &[Label] = &[
     label("db.system.name", Source::System),
+    label("db.namespace", Source::Namespace),
+    label("db.query.summary", Source::Summary),
+    label("db.collection.name", Source::Collection),
     label("db.operation.name", Source::Method),
     label("db.response.status_code", Source::Code),
     PEER,
@@ -149,6 +175,30 @@ const DNS: &[Label] = &[
     label("dns.question.name", Source::Endpoint),
     label("dns.response.code", Source::Code),
     PEER,
+    FAULT,
+];
+const RPC_SERVER: &[Label] = &[
+    label("rpc.system.name", Source::System),
+    label("rpc.method", Source::Endpoint),
+    label("rpc.status_code", Source::Code),
+    FAULT,
+];
+const RPC_CLIENT: &[Label] = &[
+    label("rpc.system.name", Source::System),
+    label("rpc.method", Source::Endpoint),
+    label("rpc.status_code", Source::Code),
+    PEER,
+    PORT,
+    FAULT,
+];
+const MESSAGING: &[Label] = &[
+    label("messaging.system", Source::System),
+    label("messaging.operation.name", Source::Method),
+    label("messaging.operation.type", Source::OperationType),
+    label("messaging.destination.name", Source::Endpoint),
+    label("messaging.response.status_code", Source::Code),
+    PEER,
+    PORT,
     FAULT,
 ];
 const EDGE: &[Label] =
@@ -209,6 +259,42 @@ pub const TABLE: &[Entry] = &[
         unit: Unit::Seconds,
         kind: Kind::Histogram(BOUNDS_REQUEST),
         labels: DNS,
+    },
+    Entry {
+        metric: Metric::RpcServerCallDuration,
+        otel: "rpc.server.call.duration",
+        prometheus: "rpc_server_call_duration_seconds",
+        help: "Duration of remote procedure calls that the service answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: RPC_SERVER,
+    },
+    Entry {
+        metric: Metric::RpcClientCallDuration,
+        otel: "rpc.client.call.duration",
+        prometheus: "rpc_client_call_duration_seconds",
+        help: "Duration of remote procedure calls that the service made.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: RPC_CLIENT,
+    },
+    Entry {
+        metric: Metric::MessagingServerOperationDuration,
+        otel: "messaging.server.operation.duration",
+        prometheus: "messaging_server_operation_duration_seconds",
+        help: "Duration of operations that the message broker answered.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: MESSAGING,
+    },
+    Entry {
+        metric: Metric::MessagingClientOperationDuration,
+        otel: "messaging.client.operation.duration",
+        prometheus: "messaging_client_operation_duration_seconds",
+        help: "Duration of operations that the service asked of a message broker.",
+        unit: Unit::Seconds,
+        kind: Kind::Histogram(BOUNDS_REQUEST),
+        labels: MESSAGING,
     },
     Entry {
         metric: Metric::ServiceGraphRequests,

@@ -60,6 +60,10 @@ pub struct Counts {
     pub raised: u64,
     /// Times a capture budget was given again because the kernel had captured less.
     pub recalled: u64,
+    /// Connections that went on encrypted (STARTTLS and the like).
+    pub handed_to_tls: u64,
+    /// Connections that went on in another protocol that is known (h2c).
+    pub succeeded: u64,
 }
 
 /// The stage.

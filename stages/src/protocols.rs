@@ -15,10 +15,15 @@ use crate::time::Nanos;
 use std::num::NonZeroU64;
 
 pub mod dns;
+pub mod grpc;
 pub mod http1;
+pub mod http2;
+pub mod kafka;
 #[cfg(test)]
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
+pub mod mysql;
+pub mod postgres;
 pub mod redis;
 pub mod traits;
 pub mod wire;
@@ -37,13 +42,24 @@ pub enum Protocol {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
+    /// HTTP/2 in the clear.
+    Http2,
+    /// gRPC, in HTTP/2; and gRPC-Web, in any HTTP.
+    Grpc,
+    /// Apache Kafka.
+    Kafka,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// PostgreSQL: frontend/backend protocol 3.
+    Postgres,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns];
+    pub const ALL: &[Self] =
+        &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql, Self::Postgres];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -52,6 +68,11 @@ impl Protocol {
             Self::Http1 => Some(&<http1::Http1 as Wire>::TRAITS),
             Self::Redis => Some(&<redis::Redis as Wire>::TRAITS),
             Self::Dns => Some(&<dns::Dns as Wire>::TRAITS),
+            Self::Http2 => Some(&<http2::Http2 as Wire>::TRAITS),
+            Self::Grpc => Some(&grpc::Grpc::TRAITS),
+            Self::Kafka => Some(&<kafka::Kafka as Wire>::TRAITS),
+            Self::Mysql => Some(&<mysql::Mysql as Wire>::TRAITS),
+            Self::Postgres => Some(&<postgres::Postgres as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }
@@ -64,6 +85,12 @@ impl Protocol {
             (Self::Foreign, None) => "foreign",
             (_, None) => "unknown",
         }
+    }
+
+    /// The protocol whose parser reads it: itself, or the one that it is spoken inside of ([`Traits::over`]).
+    #[must_use]
+    pub fn carrier(self) -> Self {
+        self.traits().and_then(|traits| traits.over).unwrap_or(self)
     }
 
     /// How its answers find their requests.
@@ -102,11 +129,22 @@ pub struct Budget {
     pub requests: u8,
     /// Of a turn of responses.
     pub responses: u8,
+    /// Everything that carries state, whatever it takes (HTTP/2, where a header block is needed to read all later ones). The
+    /// classes do not count then.
+    pub full: bool,
 }
 
 impl Budget {
     /// The largest class the kernel knows: 64 KiB a turn.
     pub const MAX: u8 = 16;
+    /// Everything.
+    pub const FULL: Self = Self { requests: Self::MAX, responses: Self::MAX, full: true };
+
+    /// So much of each turn, as powers of two.
+    #[must_use]
+    pub const fn head(requests: u8, responses: u8) -> Self {
+        Self { requests, responses, full: false }
+    }
 
     /// The verdict that asks the kernel for it; `role` says which direction the requests take (unknown: ingress).
     #[must_use]
@@ -115,7 +153,8 @@ impl Budget {
             Role::Client => (self.responses, self.requests),
             Role::Server | Role::Unknown => (self.requests, self.responses),
         };
-        Verdict { conn_id, capture: Capture::Head, ingress_class, egress_class }
+        let capture = if self.full { Capture::Full } else { Capture::Head };
+        Verdict { conn_id, capture, ingress_class, egress_class }
     }
 
     /// The verdict for a connection of no interest.
@@ -211,8 +250,19 @@ pub enum Step {
     Malformed(Malformed),
     /// The framing is lost (a gap over a boundary): as `Malformed`, but nobody's fault.
     Lost,
-    /// What follows in both directions is another protocol (an upgrade was accepted).
-    HandOver,
+    /// What follows in both directions is another protocol (an upgrade was accepted). Nothing of the input was read.
+    HandOver(Successor),
+}
+
+/// Who takes a connection over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Successor {
+    /// Nobody that can be read.
+    Foreign,
+    /// TLS: encrypted from here on (STARTTLS and the like).
+    Tls,
+    /// That protocol, from the input at hand on, in both directions (h2c).
+    Protocol(Protocol),
 }
 
 /// What was wrong, and where.

@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask COMMAND`.
 
 mod bpf;
+mod clients;
 mod deny;
 mod fuzz;
 mod install;
@@ -13,7 +14,7 @@ const USAGE: &str = "cargo xtask COMMAND
   test [WORDS]       install what the tests need (when root) and run them all, or the steps whose name contains WORDS
   bpf [--check]      build the kernel programs, or compare the committed ones with their source
   ci                 what .ci/run runs
-  install            only install
+  install            only install, and build what e2e/clients/ holds
   deny               licences, bans and sources of the dependencies
   fuzz [--seconds N] every fuzz target for N seconds (default 15)";
 

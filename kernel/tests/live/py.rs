@@ -1,4 +1,5 @@
 //! Python that several tests begin with.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 /// A connected TCP pair `c` (client) and `s` (accepted), ports printed as "CLIENT SERVER".
 pub(crate) const PAIR: &str = "

@@ -134,6 +134,21 @@ fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
         told.connections_evicted = connections.crowded_out;
     });
     let told = Arc::clone(counts);
+    let _ = controls.identify.apply(move |identify| {
+        let counts = identify.counts();
+        let mut told = told.lock();
+        told.identified = counts.identified;
+        told.tls = counts.tls;
+        told.foreign = counts.foreign - counts.tls;
+    });
+    let told = Arc::clone(counts);
+    let _ = controls.parse.apply(move |parse| {
+        let counts = parse.counts();
+        let mut told = told.lock();
+        told.upgraded_to_tls = counts.handed_to_tls;
+        told.upgraded_to_known = counts.succeeded;
+    });
+    let told = Arc::clone(counts);
     let _ = controls.converge.apply(move |converge| told.lock().endpoints_overflowed = converge.overflowed());
     let told = Arc::clone(counts);
     let _ = controls.join.apply(move |join| {

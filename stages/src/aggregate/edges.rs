@@ -45,6 +45,7 @@ pub(super) struct Edges {
     dirty: Vec<EdgeKey>,
     user: Symbol,
     database: Symbol,
+    messaging: Symbol,
     overflow: Symbol,
     overflowed: u64,
 }
@@ -58,6 +59,7 @@ impl Edges {
             dirty: Vec::new(),
             user: names.intern(UNKNOWN_CLIENT),
             database: names.intern("database"),
+            messaging: names.intern("messaging_system"),
             overflow: names.overflow(),
             overflowed: 0,
         }
@@ -128,8 +130,10 @@ impl Edges {
     fn edge(&self, service: &Symbol, client: &Symbol, server: &Symbol, key: EdgeKey) -> Edge {
         let series = |metric| {
             let mut labels = vec![("client", client.clone()), ("server", server.clone())];
-            if key.kind == EdgeKind::Database {
-                labels.push(("connection_type", self.database.clone()));
+            match key.kind {
+                EdgeKind::Database => labels.push(("connection_type", self.database.clone())),
+                EdgeKind::Messaging => labels.push(("connection_type", self.messaging.clone())),
+                EdgeKind::None | EdgeKind::Call => {}
             }
             Arc::new(Series { metric, service: service.clone(), labels })
         };

@@ -1,9 +1,10 @@
 //! From an exchange to the labels it is counted under: which metric, which values, what `error.type`.
 
+use crate::flow::converged::Converged;
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::joined::Joined;
 use crate::flow::{conn::Role, message::Status};
-use crate::metric::{Metric, Source};
+use crate::metric::{Entry, Metric, Source, values};
 use crate::protocols::Protocol;
 use crate::symbol::{Interner, Symbol, SymbolKey};
 use crate::time::Nanos;
@@ -33,6 +34,8 @@ pub(super) struct SeriesKey {
     pub(super) service: SymbolKey,
     pub(super) method: SymbolKey,
     pub(super) endpoint: SymbolKey,
+    pub(super) collection: SymbolKey,
+    pub(super) namespace: SymbolKey,
     pub(super) code: SymbolKey,
     pub(super) peer: SymbolKey,
 }
@@ -49,6 +52,8 @@ impl SeriesKey {
             service,
             method: all,
             endpoint: all,
+            collection: all,
+            namespace: all,
             code: all,
             peer: all,
         }
@@ -66,7 +71,9 @@ impl SeriesKey {
             port: if entry.has(Source::Port) { port(&converged.exchange) } else { 0 },
             service: joined.service.key(),
             method: key(&converged.method),
-            endpoint: if entry.has(Source::Endpoint) { key(&converged.endpoint) } else { SymbolKey::NONE },
+            endpoint: endpoint(entry, converged),
+            collection: if entry.has(Source::Collection) { key(&converged.collection) } else { SymbolKey::NONE },
+            namespace: if entry.has(Source::Namespace) { key(&converged.namespace) } else { SymbolKey::NONE },
             code: key(&converged.code),
             peer: if client { key(&joined.peer) } else { SymbolKey::NONE },
         }
@@ -98,6 +105,11 @@ pub(super) fn labels(joined: &Joined, key: &SeriesKey, words: &mut Interner) -> 
         match source {
             Source::Method => Some(converged.method.clone()),
             Source::Endpoint => Some(converged.endpoint.clone()),
+            Source::Summary => (key.endpoint != SymbolKey::NONE).then(|| converged.endpoint.clone()),
+            Source::Collection => Some(converged.collection.clone()),
+            Source::Namespace => Some(converged.namespace.clone()),
+            Source::OperationType => values::operation_type(converged.method.as_str()).map(|kind| words.intern(kind)),
+            Source::Version => values::version(exchange.protocol.name()).map(|version| words.intern(version)),
             Source::Code => Some(converged.code.clone()),
             Source::System => exchange.protocol.traits()?.system.map(|system| words.intern(system)),
             Source::Peer => client.then(|| joined.peer.clone()),
@@ -121,6 +133,12 @@ fn port(exchange: &Exchange) -> u16 {
     if exchange.side == Role::Server { exchange.conn.local.port() } else { exchange.conn.remote.port() }
 }
 
+/// An endpoint that is only the method again is no summary.
+fn endpoint(entry: &Entry, converged: &Converged) -> SymbolKey {
+    let summary = entry.has(Source::Summary) && converged.endpoint.key() != converged.method.key();
+    if summary || entry.has(Source::Endpoint) { key(&converged.endpoint) } else { SymbolKey::NONE }
+}
+
 fn key(symbol: &Symbol) -> SymbolKey {
     if symbol.is_empty() { SymbolKey::NONE } else { symbol.key() }
 }
@@ -135,3 +153,6 @@ fn fault(exchange: &Exchange) -> Fault {
         _ => Fault::Other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::message::Status;
 use crate::limits;
+use crate::metric::values;
 use crate::protocols::Protocol;
 use crate::protocols::traits::{Methods, Traits, Unlisted};
 use crate::symbol::{Interner, Symbol};
@@ -78,8 +79,11 @@ impl Names {
     pub(super) fn code(&mut self, traits: &Traits, exchange: &Exchange) -> Symbol {
         let code = &exchange.code;
         if !code.is_empty() {
-            let looks_right = (traits.is_code)(code.as_bytes());
-            return if looks_right { kept(&mut self.codes, code.as_str(), &self.other) } else { self.other.clone() };
+            if !(traits.is_code)(code.as_bytes()) {
+                return self.other.clone();
+            }
+            let code = values::code(traits.server_metric, code.as_str());
+            return kept(&mut self.codes, code, &self.other);
         }
         let silent = exchange.no_answer.is_some_and(|why| !matches!(why, NoAnswer::Lost | NoAnswer::Shutdown));
         if exchange.status == Status::Unknown && !exchange.one_way && !silent {

@@ -1,7 +1,7 @@
 //! Exchanges: a request with its answer, or with the lack of one.
 
 use super::conn::{ConnInfo, Role};
-use super::message::{Addresses, Status};
+use super::message::{Addresses, Session, Status};
 use crate::protocols::Protocol;
 use crate::text::{Text, Token};
 use crate::time::Nanos;
@@ -62,6 +62,12 @@ pub struct Exchange {
     pub addresses: Addresses,
     /// Why there is no answer, if there is none and one was due.
     pub no_answer: Option<NoAnswer>,
+    /// As in [`super::message::Message::session`].
+    pub session: Option<Arc<Session>>,
+    /// Messages in the request; 0: not known, or no such thing.
+    pub request_messages: u32,
+    /// Messages in the answer; 0: not known, or no such thing.
+    pub response_messages: u32,
     /// Bytes of the request on the wire.
     pub request_bytes: u64,
     /// Bytes of the answer on the wire.

@@ -8,6 +8,7 @@ use crate::text::{Text, Token};
 use crate::time::Nanos;
 use smallvec::SmallVec;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Addresses in a DNS answer: one in place, at most [`crate::limits::MAX_ANSWERS`].
 pub type Addresses = SmallVec<[IpAddr; 1]>;
@@ -32,7 +33,9 @@ pub enum Part {
     Whole,
     /// Its beginning: everything but size and end is known.
     Head,
-    /// Its end; follows a `Head` of the same kind and direction, in order. Only `end`, `bytes` and `cut` count.
+    /// Its end; follows a `Head` of the same kind and direction: in order or, where the protocol pairs by id, with the same id.
+    /// Only `id`, `end`, `bytes`, `messages`, `aborted` and `cut` count, and `status` and `code` where the head did not know them (gRPC: they are in
+    /// the trailers).
     End,
 }
 
@@ -46,6 +49,16 @@ pub enum Status {
     Ok,
     /// The answer says that it went wrong.
     Error,
+}
+
+/// What a connection was opened for, as its log-in says. Made once a connection (and again when it changes), shared by its
+/// messages.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Session {
+    /// Who logged in. Empty: not known.
+    pub user: Text,
+    /// The database (`db.namespace`). Empty: none, or not known.
+    pub namespace: Text,
 }
 
 /// One protocol unit.
@@ -75,6 +88,12 @@ pub struct Message {
     pub code: Token,
     /// DNS response: the addresses that the name was resolved to.
     pub addresses: Addresses,
+    /// Request: the log-in that it came under, where the protocol has one and it was seen.
+    pub session: Option<Arc<Session>>,
+    /// Messages in it, where the protocol has calls of many (gRPC streams); 0: not known, or no such thing.
+    pub messages: u32,
+    /// Response: it was broken off (a stream reset), so what is known of it is all there will be.
+    pub aborted: bool,
     /// Bytes on the wire, captured or not (`Whole` and `End`).
     pub bytes: u64,
     /// Something of it was not captured.
@@ -105,6 +124,9 @@ impl Message {
             status: Status::Unknown,
             code: Token::new(),
             addresses: Addresses::new(),
+            session: None,
+            messages: 0,
+            aborted: false,
             bytes: 0,
             cut: false,
             no_reply: false,

@@ -10,6 +10,8 @@ pub(super) enum Answer {
     Is(Protocol, Role),
     /// None that is known, whatever follows.
     Foreign,
+    /// TLS: nothing readable follows.
+    Tls,
     /// None matches here.
     Nothing,
     /// More bytes decide.
@@ -19,7 +21,7 @@ pub(super) enum Answer {
 /// Asks all candidates about the first bytes of a turn in `direction`.
 pub(super) fn ask(prefix: &[u8], direction: Direction, info: &ConnInfo) -> Answer {
     if !info.transport.is_datagram() && is_tls(prefix) {
-        return Answer::Foreign;
+        return Answer::Tls;
     }
     let context = ProbeContext {
         transport: info.transport,

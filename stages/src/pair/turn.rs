@@ -53,12 +53,13 @@ impl Turn<'_> {
         if conn.handed_over {
             return Err(Reject::HandedOver);
         }
-        if conn.protocol == Protocol::Unknown {
-            conn.protocol = message.protocol;
-            let missed = conn.requests_aside();
-            conn.aside = [0; 2];
-            self.miss(missed);
-            conn.counted_missed = missed > 0 && message.protocol.pairing() == Pairing::Fifo;
+        let carrier = message.protocol.carrier();
+        if conn.protocol != carrier && (conn.protocol == Protocol::Unknown || carrier == message.protocol) {
+            let first = conn.protocol == Protocol::Unknown;
+            conn.protocol = carrier;
+            if first {
+                self.first_of(conn);
+            }
         }
         match (message.kind, message.part) {
             (MessageKind::OneWay, _) if message.upgrade => {
@@ -76,9 +77,18 @@ impl Turn<'_> {
         }
     }
 
+    /// The protocol of a connection is known: so is what was missed before.
+    fn first_of(&mut self, conn: &mut Connection) {
+        let missed = conn.requests_aside();
+        conn.aside = [0; 2];
+        self.miss(missed);
+        conn.counted_missed = missed > 0 && conn.protocol.pairing() == Pairing::Fifo;
+    }
+
     fn request(&mut self, conn: &mut Connection, message: &mut Message) -> Result<Taken, Reject> {
         let head = message.part == Part::Head;
-        if head {
+        let by_id = message.protocol.pairing() == Pairing::ById;
+        if head && !by_id {
             conn.request_due = Due::OfNobody;
         }
         // Without a method a request was not read but inferred, by the parser, from an answer that had none.
@@ -107,13 +117,12 @@ impl Turn<'_> {
             self.dropped(conn);
             return Err(Reject::Full);
         }
-        let id = match message.protocol.pairing() {
-            Pairing::ById => Some(message.id),
-            Pairing::Fifo => None,
-        };
+        let id = by_id.then_some(message.id);
         let behind = id.is_none() && conn.line.last().is_some_and(|before| self.slab.is_on(before, BLOCKING));
         let timer = match message.may_block || behind {
             true if self.slab.listed(BLOCKING) < limits::MAX_PENDING_BLOCKING => BLOCKING,
+            // Nobody answers what is still being asked.
+            false if head && by_id => BODY,
             blocks => {
                 self.account.blocking_full += u64::from(blocks);
                 timer_of(message.protocol)
@@ -121,7 +130,7 @@ impl Turn<'_> {
         };
         let at = self.slab.push(&mut conn.line, self.slot, id, exchange, timer, self.now);
         conn.waiting += 1;
-        if head {
+        if head && !by_id {
             conn.request_due = Due::Of(at);
         }
         Ok(Taken::Held)
@@ -136,21 +145,29 @@ impl Turn<'_> {
     }
 
     fn request_end(&mut self, conn: &mut Connection, message: &Message) -> Result<Taken, Reject> {
-        match std::mem::take(&mut conn.request_due) {
+        let by_id = message.protocol.pairing() == Pairing::ById;
+        let at = match std::mem::take(&mut conn.request_due) {
+            // None: it was answered before it ended.
+            _ if by_id => self.slab.by_id(self.slot, message.id),
             Due::Nothing => return Err(Reject::StrayEnd),
-            Due::OfNobody => {}
-            Due::Of(at) => {
-                if let Some(waiting) = self.slab.waiting(at) {
-                    waiting.exchange.request_bytes = message.bytes;
-                }
-            }
+            Due::OfNobody => None,
+            Due::Of(at) => Some(at),
+        };
+        let Some((at, waiting)) = at.and_then(|at| Some((at, self.slab.waiting(at)?))) else {
+            return Ok(Taken::Passed);
+        };
+        waiting.exchange.request_bytes = message.bytes;
+        waiting.exchange.request_messages = message.messages;
+        if by_id && !waiting.answering {
+            self.slab.restart_timer(at, timer_of(message.protocol), self.now);
         }
         Ok(Taken::Passed)
     }
 
     fn response(&mut self, conn: &mut Connection, message: &mut Message) -> Result<Taken, Reject> {
-        // One answer has to end before the next begins: the end of the former was not seen.
-        if let Due::Of(unfinished) = std::mem::take(&mut conn.response_due) {
+        let by_id = message.protocol.pairing() == Pairing::ById;
+        // In order, one answer has to end before the next begins: the end of the former was not seen.
+        if !by_id && let Due::Of(unfinished) = std::mem::take(&mut conn.response_due) {
             self.finish(conn, unfinished, None);
         }
         let head = message.part == Part::Head;
@@ -164,7 +181,7 @@ impl Turn<'_> {
             Pairing::ById => self.slab.by_id(self.slot, message.id),
         };
         let Some(at) = found else {
-            if head {
+            if head && !by_id {
                 conn.response_due = Due::OfNobody;
             }
             if !nobodys && !std::mem::take(&mut conn.counted_missed) && conn.shows_unread() {
@@ -172,12 +189,18 @@ impl Turn<'_> {
             }
             return Err(Reject::Orphan);
         };
+        if message.aborted && !head {
+            self.finish(conn, at, Some(NoAnswer::Reset));
+            return Ok(Taken::Passed);
+        }
         if let Some(waiting) = self.slab.waiting(at) {
             answer(waiting, message);
         }
         conn.handed_over |= message.upgrade;
         if head && !message.upgrade {
-            conn.response_due = Due::Of(at);
+            if !by_id {
+                conn.response_due = Due::Of(at);
+            }
             self.slab.restart_timer(at, BODY, self.now);
         } else {
             self.finish(conn, at, None);
@@ -185,18 +208,22 @@ impl Turn<'_> {
         Ok(Taken::Passed)
     }
 
-    fn response_end(&mut self, conn: &mut Connection, message: &Message) -> Result<Taken, Reject> {
-        match std::mem::take(&mut conn.response_due) {
-            Due::Nothing => return Err(Reject::StrayEnd),
-            Due::OfNobody => return Err(Reject::Orphan),
-            Due::Of(at) => {
-                if let Some(waiting) = self.slab.waiting(at) {
-                    waiting.exchange.end = Some(message.end);
-                    waiting.exchange.response_bytes = message.bytes;
-                }
-                self.finish(conn, at, None);
+    fn response_end(&mut self, conn: &mut Connection, message: &mut Message) -> Result<Taken, Reject> {
+        let at = match message.protocol.pairing() {
+            Pairing::ById => self.slab.by_id(self.slot, message.id).ok_or(Reject::Orphan)?,
+            Pairing::Fifo => match std::mem::take(&mut conn.response_due) {
+                Due::Nothing => return Err(Reject::StrayEnd),
+                Due::OfNobody => return Err(Reject::Orphan),
+                Due::Of(at) => at,
+            },
+        };
+        if let Some(waiting) = self.slab.waiting(at) {
+            if !waiting.answering {
+                return Err(Reject::StrayEnd);
             }
+            answer_ended(&mut waiting.exchange, message);
         }
+        self.finish(conn, at, None);
         Ok(Taken::Passed)
     }
 
@@ -315,9 +342,28 @@ fn begun(conn: &Connection, message: &mut Message) -> Exchange {
         code: Token::new(),
         addresses: Addresses::new(),
         no_answer: None,
+        session: message.session.take(),
+        request_messages: message.messages,
+        response_messages: 0,
         request_bytes: message.bytes,
         response_bytes: 0,
         one_way: false,
+    }
+}
+
+/// Notes the end of an answer. Takes its code, if it has one.
+fn answer_ended(exchange: &mut Exchange, message: &mut Message) {
+    exchange.end = Some(message.end);
+    exchange.response_bytes = message.bytes;
+    exchange.response_messages = message.messages;
+    if message.status != Status::Unknown {
+        exchange.status = message.status;
+    }
+    if !message.code.is_empty() {
+        exchange.code = std::mem::take(&mut message.code);
+    }
+    if message.aborted {
+        exchange.no_answer = Some(NoAnswer::Reset);
     }
 }
 
@@ -330,5 +376,6 @@ fn answer(waiting: &mut Waiting, message: &mut Message) {
     exchange.status = message.status;
     exchange.code = std::mem::take(&mut message.code);
     exchange.addresses = std::mem::take(&mut message.addresses);
+    exchange.response_messages = message.messages;
     exchange.response_bytes = message.bytes;
 }

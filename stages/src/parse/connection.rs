@@ -8,7 +8,7 @@ use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
 use crate::protocols::traits::Growth;
-use crate::protocols::{Budget, Context, Input, Protocol, Sink, Step};
+use crate::protocols::{Budget, Context, Input, Protocol, Sink, Step, Successor};
 use crate::stage::Ledger;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
@@ -34,6 +34,8 @@ pub(super) struct Connection {
     pub(super) generation: u32,
     info: Arc<ConnInfo>,
     wire: State,
+    /// What identify said it is; an upgrade may have made another of it.
+    identified: Protocol,
     lanes: [Lane; 2],
     /// Why nothing more of it is parsed.
     over: Option<Reject>,
@@ -90,10 +92,11 @@ impl Connection {
             generation,
             info,
             wire: State::Unknown,
+            identified: Protocol::Unknown,
             lanes: [Lane::default(), Lane::default()],
             over: None,
             malformed_turns: 0,
-            budget: Budget { requests: 0, responses: 0 },
+            budget: Budget::head(0, 0),
             cut_turns: 0,
             asked: 0,
             last_cut: None,
@@ -120,7 +123,7 @@ impl Connection {
                     return;
                 }
                 Protocol::Foreign => self.stop(Reject::Foreign, work),
-                protocol if protocol != Protocol::Unknown && protocol != self.wire.protocol() => {
+                protocol if protocol != Protocol::Unknown && protocol != self.identified => {
                     self.begin(protocol, work);
                 }
                 _ => {}
@@ -190,6 +193,7 @@ impl Connection {
     /// The protocol is known: what waited for it is read, turn by turn.
     fn begin(&mut self, protocol: Protocol, work: &mut Work<'_>) {
         self.wire = State::of(protocol);
+        self.identified = protocol;
         self.budget = protocol.budget().unwrap_or(self.budget);
         // By identify, just now.
         self.told = work.at;
@@ -327,10 +331,11 @@ impl Connection {
         }
         let request = self.info.role.request_direction() == Some(segment.direction);
         let class = if request { self.budget.requests } else { self.budget.responses };
+        let full = self.budget.full;
         let lane = self.lane(segment.direction);
         let before = if segment.turn_start { 0 } else { lane.captured };
         lane.captured = before.saturating_add(u64::from(segment.captured.len));
-        let short = segment.gap > 0 && segment.captured.len > 0 && lane.captured < 1 << class;
+        let short = segment.gap > 0 && segment.captured.len > 0 && (full || lane.captured < 1 << class);
         if short && work.at.since(self.told) >= limits::VERDICT_AGAIN {
             work.counts.recalled += 1;
             self.tell(work);
@@ -441,6 +446,7 @@ impl Connection {
                     }
                     return Ok((used, wanted));
                 }
+                Step::HandOver(Successor::Protocol(protocol)) if self.succeed(protocol, work) => {}
                 other => return Err(self.refuse(direction, other, work)),
             }
         }
@@ -462,7 +468,8 @@ impl Connection {
                     Some(rest) => left = rest,
                     None => return Ok(()),
                 },
-                Step::HandOver => return Err(self.refuse(direction, Step::HandOver, work)),
+                Step::HandOver(Successor::Protocol(protocol)) if self.succeed(protocol, work) => {}
+                step @ Step::HandOver(_) => return Err(self.refuse(direction, step, work)),
                 // Whatever else it says of bytes that nobody saw: they are nobody's fault.
                 Step::NeedMore(_) | Step::Lost | Step::Malformed(_) => {
                     work.counts.lost += 1;
@@ -475,7 +482,8 @@ impl Connection {
 
     fn refuse(&mut self, direction: Direction, step: Step, work: &mut Work<'_>) -> Stopped {
         match step {
-            Step::HandOver => {
+            Step::HandOver(to) => {
+                work.counts.handed_to_tls += u64::from(to == Successor::Tls);
                 self.stop(Reject::HandedOver, work);
                 self.mute(work);
                 Reject::HandedOver
@@ -496,6 +504,21 @@ impl Connection {
                 Reject::OutOfStep
             }
         }
+    }
+
+    /// Another protocol follows on this connection. False if it is none that can follow the present one.
+    fn succeed(&mut self, protocol: Protocol, work: &mut Work<'_>) -> bool {
+        let next = State::of(protocol);
+        if next.protocol() != protocol || protocol == self.wire.protocol() {
+            return false;
+        }
+        self.wire = next;
+        work.counts.succeeded += 1;
+        if let Some(budget) = protocol.budget() {
+            self.budget = budget;
+            self.tell(work);
+        }
+        true
     }
 
     fn full(&mut self, direction: Direction, work: &mut Work<'_>) -> Stopped {

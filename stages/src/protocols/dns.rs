@@ -68,6 +68,7 @@ struct Lane {
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
+    id: u64,
     kind: MessageKind,
     start: Nanos,
     end: Nanos,
@@ -154,6 +155,7 @@ impl Lane {
     fn close(&mut self, context: Context, sink: &mut dyn Sink) {
         if let Some(open) = self.open.take() {
             let mut message = Message::new(open.kind, Part::End, Protocol::Dns, context.direction, open.start);
+            message.id = open.id;
             message.end = open.end;
             message.bytes = open.bytes;
             message.cut = open.cut;
@@ -297,8 +299,8 @@ impl State {
 
 impl Open {
     fn of(message: &Message, left: u64) -> Self {
-        let Message { kind, start, end, bytes, cut, .. } = *message;
-        Self { kind, start, end, bytes, left, cut }
+        let Message { id, kind, start, end, bytes, cut, .. } = *message;
+        Self { id, kind, start, end, bytes, left, cut }
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::{Context, Input, Probe, ProbeContext, Sink, Step, Wire};
 use crate::flow::conn::{Direction, Role, Transport};
-use crate::flow::message::{Message, Part};
+use crate::flow::message::{Message, Part, Status};
 use crate::limits::PARSE_BUFFER;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
@@ -153,7 +153,7 @@ impl<W: Wire> Drive<W> {
                     }
                 }
                 Step::Malformed(_) | Step::Lost => self.lose(direction, &mut lane),
-                Step::HandOver => self.handed_over = true,
+                Step::HandOver(_) => self.handed_over = true,
             }
         }
         if lane.lost || lane.carry.is_empty() {
@@ -180,7 +180,7 @@ impl<W: Wire> Drive<W> {
                     assert!(n.get() <= left, "consumed {n} of a gap of {left}");
                     left -= n.get();
                 }
-                Step::HandOver => self.handed_over = true,
+                Step::HandOver(_) => self.handed_over = true,
                 Step::NeedMore(_) | Step::Malformed(_) | Step::Lost => self.lose(direction, &mut lane),
             }
         }
@@ -222,8 +222,14 @@ pub(crate) fn folded(messages: &[Message]) -> Vec<Message> {
         if message.part == Part::End {
             let head = out
                 .iter_mut()
-                .find(|m| m.part == Part::Head && m.direction == message.direction && m.kind == message.kind)
+                .rfind(|m| {
+                    m.part == Part::Head && (m.direction, m.kind, m.id) == (message.direction, message.kind, message.id)
+                })
                 .expect("an end follows its head");
+            if message.status != Status::Unknown {
+                (head.status, head.code) = (message.status, message.code.clone());
+            }
+            (head.messages, head.aborted) = (message.messages, message.aborted);
             head.part = Part::Whole;
             head.bytes = message.bytes;
             head.cut |= message.cut;
@@ -260,8 +266,9 @@ pub(crate) fn keeps_prefixes<W: Wire>(conversation: &Conversation) {
             assert!(got.len() <= whole.len(), "entry {index}, prefix of {cut}: more messages than the whole");
             for (got, whole) in got.iter().zip(&whole) {
                 let same = if got.part == Part::Head {
-                    (got.kind, &got.method, &got.target, got.status)
-                        == (whole.kind, &whole.method, &whole.target, whole.status)
+                    // How it went may be known with its end only.
+                    (got.kind, &got.method, &got.target) == (whole.kind, &whole.method, &whole.target)
+                        && (got.status == whole.status || got.status == Status::Unknown)
                 } else {
                     got == whole
                 };

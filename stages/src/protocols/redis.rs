@@ -25,7 +25,7 @@ mod tests;
 mod traits;
 
 use super::traits::Traits;
-use super::{Context, Input, Probe, ProbeContext, Sink, Step, Wire};
+use super::{Context, Input, Probe, ProbeContext, Sink, Step, Successor, Wire};
 use ledger::Ledger;
 use reply::Replies;
 use request::Requests;
@@ -74,7 +74,7 @@ impl Wire for Redis {
 
     fn parse(state: &mut State, context: Context, input: Input<'_>, sink: &mut dyn Sink) -> Step {
         if state.ledger.handed_over {
-            return Step::HandOver;
+            return Step::HandOver(Successor::Foreign);
         }
         if context.is_request() {
             state.requests.parse(&mut state.ledger, context, input, sink)

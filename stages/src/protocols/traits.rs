@@ -5,6 +5,7 @@
 
 use super::{Budget, Pairing, Probe, ProbeContext, Protocol};
 use crate::metric::Metric;
+pub use crate::sql::Dialect;
 use crate::text::Token;
 
 /// The facts about one protocol.
@@ -12,6 +13,9 @@ use crate::text::Token;
 pub struct Traits {
     /// Which one.
     pub protocol: Protocol,
+    /// Spoken inside of that one, whose parser reads it and says which of the two a message is; it is identified by no probe of
+    /// its own, and has no parser.
+    pub over: Option<Protocol>,
     /// Its name in records, labels and the configuration: lower case, and no other's.
     pub name: &'static str,
 
@@ -108,6 +112,10 @@ pub enum Endpoint {
     Method,
     /// The last labels of the domain name that is the target; by configuration.
     Suffix,
+    /// The statement that is the target, summarised: what it does to which tables, and no literal.
+    Query(Dialect),
+    /// The target as it is: a name from a closed world (a remote procedure, a topic), within the budget of the service.
+    Target,
 }
 
 /// What an exchange is in the service graph.
@@ -119,6 +127,8 @@ pub enum EdgeKind {
     Call,
     /// A call of a database.
     Database,
+    /// A call of a message broker.
+    Messaging,
 }
 
 /// The longest error name, bytes.
@@ -153,7 +163,7 @@ mod tests {
                 !traits.name.is_empty()
                     && traits.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
             );
-            assert!(!traits.ports.is_empty(), "{}", traits.name);
+            assert_eq!(traits.ports.is_empty(), traits.over.is_some(), "{}", traits.name);
         }
         assert!(Protocol::Unknown.traits().is_none() && Protocol::Foreign.traits().is_none());
     }
@@ -191,12 +201,14 @@ mod tests {
                 let entry = metric.entry();
                 assert!(matches!(entry.kind, Kind::Histogram(_)), "{}", entry.otel);
                 assert!(
-                    entry.has(Source::Method) && entry.has(Source::Code) && entry.has(Source::Fault),
+                    (entry.has(Source::Method) || entry.has(Source::Endpoint))
+                        && entry.has(Source::Code)
+                        && entry.has(Source::Fault),
                     "{}",
                     entry.otel
                 );
                 assert_eq!(entry.has(Source::System), traits.system.is_some(), "{} {}", traits.name, entry.otel);
-                let own = traits.endpoint != Endpoint::Method;
+                let own = !matches!(traits.endpoint, Endpoint::Method | Endpoint::Query(_));
                 assert_eq!(entry.has(Source::Endpoint), own, "{} {}", traits.name, entry.otel);
             }
         }

@@ -7,11 +7,12 @@ use crate::protocols::{Budget, Pairing, Protocol, Wire};
 
 pub(super) const TRAITS: Traits = Traits {
     protocol: Protocol::Dns,
+    over: None,
     name: "dns",
     probe: Dns::probe,
     ports: &[53, 5353, 853],
     // The bound of EDNS in practice (RFC 6891, 6.2.5).
-    budget: Budget { requests: 12, responses: 12 },
+    budget: Budget::head(12, 12),
     growth: Growth::Never,
     pairing: Pairing::ById,
     patience: Patience::Short,

@@ -7,12 +7,13 @@ use crate::protocols::{Budget, Pairing, Protocol, Wire};
 
 pub(super) const TRAITS: Traits = Traits {
     protocol: Protocol::Http1,
+    over: None,
     name: "http",
     probe: Http1::probe,
     ports: &[80, 8080, 8000, 8888, 3000, 5000, 9090],
     // Heads carry cookies, tokens and policies. Where a head does not fit, the end of its message is seen only by the
     // silence behind it, so both sides get room for what is usual.
-    budget: Budget { requests: 12, responses: 12 },
+    budget: Budget::head(12, 12),
     // The heads of a pipeline's answers lie all over their turn.
     growth: Growth::Responses,
     pairing: Pairing::Fifo,

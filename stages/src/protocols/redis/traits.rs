@@ -8,11 +8,12 @@ use crate::text::Token;
 
 pub(super) const TRAITS: Traits = Traits {
     protocol: Protocol::Redis,
+    over: None,
     name: "redis",
     probe: Redis::probe,
     ports: &[6379, 6380, 26379, 16379],
     // Pipelines: a turn is many messages.
-    budget: Budget { requests: 14, responses: 13 },
+    budget: Budget::head(14, 13),
     growth: Growth::Requests,
     pairing: Pairing::Fifo,
     patience: Patience::Usual,
