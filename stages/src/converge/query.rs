@@ -9,8 +9,8 @@ use crate::symbol::Symbol;
 use crate::text::Token;
 use crate::time::Nanos;
 
-/// The command that runs a prepared statement. It is counted as what it runs.
-const RUN: &str = "EXECUTE";
+/// The commands that run a prepared statement. They are counted as what they run.
+const RUNS: [&str; 2] = ["EXECUTE", "BULK_EXECUTE"];
 
 /// The names of a statement.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Converge {
         if summary.text.is_empty() || !is_statement(exchange, summary.operation) {
             return Query { endpoint: method.clone(), method, collection: self.names.none() };
         }
-        if exchange.method == RUN && !summary.operation.is_empty() {
+        if RUNS.contains(&exchange.method.as_str()) && !summary.operation.is_empty() {
             method = self.names.method(traits, &Token::from_wire_upper(summary.operation));
         }
         let endpoint = self.budgeted(now, exchange, utf8(summary.text));
