@@ -92,7 +92,7 @@ fn the_first_bytes_of_a_turn_are_enough_but_for_pipelines() {
         for (protocol, score) in said["protocols"].as_object().unwrap() {
             let share = &score["fields"][field];
             let (right, of) = (number(&share[0]), number(&share[1]));
-            assert!(right >= of * 0.99, "{field} of {protocol}: {right} of {of}");
+            assert!(right >= of * BAR, "{field} of {protocol}: {right} of {of}");
         }
     }
     let files = said["per_file"].as_array().unwrap().iter();
