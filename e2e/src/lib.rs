@@ -14,14 +14,25 @@ pub mod prometheus;
 pub mod sandbox;
 pub mod servers;
 
-/// True if a live test can run here; otherwise says why on stderr and in `REDTAP_SKIPS`, and fails where `CI=true`. `needs`
-/// are programs, or, beginning with `e2e-clients/`, what `cargo xtask install` has built (see [`clients::kit`]).
+/// True if a live test can run here, for which it needs `needs`; otherwise says why on stderr and in `REDTAP_SKIPS`, and fails
+/// where `CI=true`.
 ///
 /// # Panics
 /// In CI, where a skip is a failure.
 #[must_use]
 pub fn can_run(needs: &[&str]) -> bool {
-    let mut missing: Vec<String> = needs.iter().filter(|need| !is_there(need)).map(|need| (*need).to_owned()).collect();
+    can_run_with(needs, &[])
+}
+
+/// The same for a test that also needs what is built from `e2e/clients/`.
+///
+/// # Panics
+/// In CI, where a skip is a failure.
+#[must_use]
+pub fn can_run_with(needs: &[&str], kits: &[clients::Kit]) -> bool {
+    let mut missing: Vec<String> =
+        needs.iter().filter(|program| sandbox::find(program).is_none()).map(|program| (*program).to_owned()).collect();
+    missing.extend(kits.iter().filter(|kit| !kit.is_ready()).map(|kit| format!("{kit:?} (`cargo xtask install`)")));
     if !rustix::process::geteuid().is_root() {
         missing.push("root".to_owned());
     }
@@ -41,11 +52,4 @@ pub fn can_run(needs: &[&str]) -> bool {
         }
     }
     false
-}
-
-fn is_there(need: &str) -> bool {
-    match need.strip_prefix("e2e-clients/") {
-        Some(kit) => clients::kit(kit).is_some(),
-        None => sandbox::find(need).is_some(),
-    }
 }

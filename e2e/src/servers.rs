@@ -1,7 +1,11 @@
 //! Real servers, one module each, and what they themselves say they did.
 
+pub mod apache;
 pub mod apps;
 pub mod dnsmasq;
+pub mod go_web;
+pub mod grpc;
+pub mod kafka;
 pub mod mariadb;
 pub mod nginx;
 pub mod postgres;

@@ -17,8 +17,8 @@
 #define RT_MAX_CHUNK 4096u
 /* Records that one socket operation may be cut into. Chunk times this bounds the budget of a turn. */
 #define RT_MAX_CHUNKS 16u
-/* iovecs walked in one operation. */
-#define RT_MAX_IOVECS 8u
+/* iovecs walked in one operation: as many as the C core of gRPC hands over (one a header field). */
+#define RT_MAX_IOVECS 260u
 
 enum rt_kind {
 	RT_KIND_DATA = 1,     /* bytes moved; payload holds the captured part */

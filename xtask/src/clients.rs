@@ -17,6 +17,10 @@ struct Kit {
 }
 
 const KITS: &[Kit] = &[
+    Kit { name: "grpc-rust", source: "grpc-rust", build: grpc_rust },
+    Kit { name: "grpc-go", source: "grpc-go", build: grpc_go },
+    Kit { name: "kafka", source: "kafka", build: kafka },
+    Kit { name: "python", source: "requirements.txt", build: python },
     Kit { name: "sql-go", source: "sql-go", build: sql_go },
     Kit { name: "sql-java", source: "sql-java", build: sql_java },
     Kit { name: "sql-node", source: "sql-node/package-lock.json", build: node },
@@ -67,6 +71,8 @@ fn fingerprint(source: &Path) -> Result<String> {
             let mut inside: Vec<PathBuf> =
                 std::fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
             inside.sort();
+            // Where a build by hand leaves what it made.
+            inside.retain(|path| !path.ends_with("target"));
             folders.extend(inside);
         } else {
             let content = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -74,6 +80,38 @@ fn fingerprint(source: &Path) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+fn grpc_rust(source: &Path, target: &Path) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--locked", "--target-dir"]).arg(target).current_dir(source);
+    call(&mut cargo)
+}
+
+fn grpc_go(source: &Path, target: &Path) -> Result<()> {
+    let server = target.join("grpc-go-server");
+    let mut go = Command::new("go");
+    go.args(["build", "-mod=readonly", "-o"]).arg(&server).arg(".").current_dir(source);
+    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))?;
+    // A name for each role, so that each is a service of its own.
+    for name in ["grpc-go-client", "go-web"] {
+        std::fs::copy(&server, target.join(name))?;
+    }
+    Ok(())
+}
+
+fn kafka(source: &Path, target: &Path) -> Result<()> {
+    let (lib, classes) = (target.join("lib"), target.join("classes"));
+    let output = format!("-DoutputDirectory={}", lib.display());
+    let mut maven = Command::new("mvn");
+    call(maven.args(["-B", "-q", "dependency:copy-dependencies", &output]).current_dir(source))?;
+    let mut javac = Command::new("javac");
+    javac.arg("-d").arg(&classes).arg("-cp").arg(lib.join("*"));
+    call(javac.args(["BrokerCounts.java", "KafkaClient.java"]).current_dir(source))?;
+    let manifest = target.join("manifest");
+    std::fs::write(&manifest, "Premain-Class: BrokerCounts\n")?;
+    let mut jar = Command::new("jar");
+    call(jar.arg("cfm").arg(target.join("counts.jar")).arg(manifest).arg("-C").arg(classes).arg("BrokerCounts.class"))
 }
 
 fn sql_go(source: &Path, target: &Path) -> Result<()> {

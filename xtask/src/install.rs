@@ -21,6 +21,10 @@ const NEEDED: &[(&str, &str)] = &[
     ("mariadb", "mariadb-client"),
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
+    ("h2load", "nghttp2-client"),
+    // Programs and modules; the package named apache2 would also start it.
+    ("apache2", "apache2-bin"),
+    ("kcat", "kcat"),
     ("php", "php-cli"),
     ("python3", "python3"),
     ("node", "nodejs"),

@@ -1,7 +1,7 @@
 //! Programs that talk to a database through one driver each, and end. Each is a user of its own at the server, and a service
 //! of its own for the agent, both named after it.
 
-use super::{kit, source};
+use super::{Kit, source};
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -64,11 +64,24 @@ impl Client {
         match self.language {
             Language::Mariadb(_) => &["mariadb"],
             Language::Psql => &["psql"],
-            Language::Python => &["python3", "e2e-clients/sql-python"],
-            Language::Node => &["node", "e2e-clients/sql-node"],
-            Language::Php => &["php", "e2e-clients/sql-php"],
-            Language::Go => &["e2e-clients/sql-go"],
-            Language::Java => &["java", "e2e-clients/sql-java"],
+            Language::Python => &["python3"],
+            Language::Node => &["node"],
+            Language::Php => &["php"],
+            Language::Go => &[],
+            Language::Java => &["java"],
+        }
+    }
+
+    /// What of `e2e/clients/` must be built for it.
+    #[must_use]
+    pub fn kits(&self) -> &'static [Kit] {
+        match self.language {
+            Language::Mariadb(_) | Language::Psql => &[],
+            Language::Python => &[Kit::SqlPython],
+            Language::Node => &[Kit::SqlNode],
+            Language::Php => &[Kit::SqlPhp],
+            Language::Go => &[Kit::SqlGo],
+            Language::Java => &[Kit::SqlJava],
         }
     }
 
@@ -119,7 +132,7 @@ impl Client {
         let (user, pass) = (format!("-u{}", self.name), format!("-p{password}"));
         let url = format!("postgresql://{}:{password}@127.0.0.1:{port}/shop", self.name);
         let script = |name: &str| text(source(name));
-        let built = |name: &str, file: &str| text(kit(name).context("not built: cargo xtask install")?.join(file));
+        let built = |kit: Kit, file: &str| text(kit.folder().join(file));
         let mut words: Vec<String> = vec!["60".into()];
         let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
         match self.language {
@@ -132,9 +145,9 @@ impl Client {
             Language::Python => add(&["python3", &script("sql-python/sql.py")?, self.name, &port, password]),
             Language::Node => add(&["node", &script("sql-node/sql.js")?, self.name, &port, password]),
             Language::Php => add(&["php", &script("sql-php/sql.php")?, self.name, &port, password]),
-            Language::Go => add(&[&built("sql-go", "sql")?, self.name, &port, password]),
+            Language::Go => add(&[&built(Kit::SqlGo, "sql")?, self.name, &port, password]),
             Language::Java => {
-                let path = format!("{}:{}", built("sql-java", "lib/*")?, built("sql-java", "classes")?);
+                let path = format!("{}:{}", built(Kit::SqlJava, "lib/*")?, built(Kit::SqlJava, "classes")?);
                 add(&["java", "-Xmx128m", "-cp", &path, "Sql", self.name, &port, password]);
             }
         }
@@ -143,8 +156,8 @@ impl Client {
         command.env("OTEL_SERVICE_NAME", self.name);
         match self.language {
             Language::Mariadb(_) => drop(command.stdin(std::fs::File::open(source("sql/mariadb.sql"))?)),
-            Language::Python => drop(command.env("PYTHONPATH", built("sql-python", "")?)),
-            Language::Node => drop(command.env("NODE_PATH", built("sql-node", "node_modules")?)),
+            Language::Python => drop(command.env("PYTHONPATH", built(Kit::SqlPython, "")?)),
+            Language::Node => drop(command.env("NODE_PATH", built(Kit::SqlNode, "node_modules")?)),
             _ => {}
         }
         Ok(command)

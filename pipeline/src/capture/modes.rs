@@ -193,3 +193,34 @@ impl Way<'_> {
         self.conn.data(self.dir, bytes, missing, at, self.out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_what_they_are_called() {
+        for (text, mode) in [
+            ("packets", Mode::Packets),
+            ("rechunk", Mode::Rechunk { seed: 1 }),
+            ("rechunk:42", Mode::Rechunk { seed: 42 }),
+            ("glue", Mode::Glue),
+            ("head:512", Mode::Head(512)),
+        ] {
+            assert_eq!(text.parse(), Ok(mode));
+        }
+        for text in ["", "head", "head:-1", "glue:2", "packets:", "Rechunk"] {
+            assert_eq!(text.parse::<Mode>(), Err(ModeError(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn pieces_are_of_every_size() {
+        let mut dice = Dice::new(Mode::Rechunk { seed: 1 }, 1);
+        let pieces: Vec<usize> = (0..10_000).map(|_| dice.piece()).collect();
+        assert!(pieces.iter().all(|piece| (1..=MAX_PIECE).contains(piece)));
+        let few = pieces.iter().filter(|piece| **piece == 1).count();
+        assert!((1_500..3_500).contains(&few), "{few} of one byte");
+        assert!(pieces.iter().any(|piece| *piece > 4_096));
+    }
+}

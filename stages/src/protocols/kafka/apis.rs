@@ -90,6 +90,11 @@ impl Call {
         self.key != key::CONTROLLED_SHUTDOWN || self.version > 0
     }
 
+    /// Its response comes when the other members of a group have spoken.
+    pub(super) fn waits_for_others(self) -> bool {
+        matches!(self.key, key::JOIN_GROUP | key::SYNC_GROUP)
+    }
+
     pub(super) fn request(self) -> &'static str {
         self.layout(self.api.requests)
     }

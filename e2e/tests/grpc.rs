@@ -1,0 +1,369 @@
+//! HTTP/2 and gRPC: by service, method, route and status, what redtap counts at both ends is what servers and clients count
+//! themselves, however many streams a connection has; on connections older than the agent nothing is guessed.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use redtap_e2e::agent::Agent;
+use redtap_e2e::clients::Kit;
+use redtap_e2e::prometheus::Metrics;
+use redtap_e2e::sandbox::{Sandbox, free_port};
+use redtap_e2e::servers::apache::Apache;
+use redtap_e2e::servers::go_web::GoWeb;
+use redtap_e2e::servers::grpc::{Customer, Ended, Shop, Stack};
+use redtap_e2e::servers::nginx::Nginx;
+use redtap_e2e::{can_run, can_run_with};
+use std::collections::BTreeMap;
+
+const RPC_SERVER: &str = "rpc_server_call_duration_seconds_count";
+const RPC_CLIENT: &str = "rpc_client_call_duration_seconds_count";
+const HTTP_SERVER: &str = "http_server_request_duration_seconds_count";
+const HTTP_CLIENT: &str = "http_client_request_duration_seconds_count";
+const RUNGS: [&str; 2] = ["socket", "syscall"];
+
+/// Each with its own, and one pair across: server, client.
+const PAIRS: [(Stack, Stack); 4] =
+    [(Stack::Python, Stack::Python), (Stack::Go, Stack::Go), (Stack::Rust, Stack::Rust), (Stack::Rust, Stack::Python)];
+
+/// Every kind of call and of end.
+const PLAN: &str = "20 Get:OK:40 Get:NOT_FOUND:11 Get:INTERNAL:5 List:OK:7 List:INTERNAL:6 Upload:OK:8 Upload:NOT_FOUND:2 \
+                    Chat:OK:10 Chat:INTERNAL:3 Get:cancel:3 List:cancel:2 Chat:cancel:4 Get:deadline:5 List:deadline:1 Missing:OK:9";
+
+type Counts = BTreeMap<Vec<String>, u64>;
+
+/// Calls by method and status number, as the agent counts them.
+fn calls(metrics: &Metrics, name: &str, service: &str) -> Counts {
+    let rows =
+        metrics.by(name, &[("service_name", service), ("rpc_system_name", "grpc")], &["rpc_method", "rpc_status_code"]);
+    given_up(rows)
+}
+
+/// The same of what servers and clients say.
+fn said(ended: &Ended) -> Counts {
+    let code = |status: &str| match status {
+        "OK" => "0",
+        "CANCELLED" => "1",
+        "DEADLINE_EXCEEDED" => "4",
+        "NOT_FOUND" => "5",
+        "UNIMPLEMENTED" => "12",
+        "INTERNAL" => "13",
+        other => panic!("nobody ordered {other}"),
+    };
+    let mut rows = Counts::new();
+    for ((method, status), count) in ended {
+        *rows.entry(vec![method.trim_start_matches('/').to_owned(), code(status).to_owned()]).or_default() += count;
+    }
+    given_up(rows)
+}
+
+/// Whether a client gave up or its time was over is one: at the end of a deadline it is a race whether the client resets the
+/// stream first or the server sends its status.
+fn given_up(rows: Counts) -> Counts {
+    let mut merged = Counts::new();
+    for (mut key, count) in rows {
+        if key[1] == "4" {
+            key[1] = "1".to_owned();
+        }
+        *merged.entry(key).or_default() += count;
+    }
+    merged
+}
+
+fn total(counts: &Counts) -> u64 {
+    counts.values().sum()
+}
+
+/// What a server counts of what its client sees: calls of methods that it does not have it leaves to its library.
+fn of_the_shop(rows: &Counts) -> Counts {
+    rows.iter().filter(|(key, _)| key[1] != "12").map(|(key, count)| (key.clone(), *count)).collect()
+}
+
+#[test]
+fn calls_by_method_and_status() {
+    for (server, client) in PAIRS {
+        if !can_run_with(&["python3"], &[server.kit(), client.kit()]) {
+            continue;
+        }
+        for rung in RUNGS {
+            let sandbox = Sandbox::new("grpc").unwrap();
+            let shop = Shop::start(&sandbox, server).unwrap();
+            let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+            let mut customer = Customer::start(&sandbox, client, shop.port).unwrap();
+            let truth = said(&customer.make(PLAN).unwrap());
+            let counted = said(&shop.wait_ended(total(&of_the_shop(&truth))).unwrap());
+            assert_eq!(counted, of_the_shop(&truth), "{server:?} and {client:?} agree");
+            let sum = total(&truth);
+            let metrics = agent
+                .metrics_until(|metrics| metrics.sum(RPC_SERVER, &[]) >= sum && metrics.sum(RPC_CLIENT, &[]) >= sum)
+                .unwrap();
+            let (server_name, client_name) = (server.service("server"), client.service("client"));
+            assert_eq!(calls(&metrics, RPC_SERVER, &server_name), truth, "{rung}, {server:?}, server");
+            assert_eq!(calls(&metrics, RPC_CLIENT, &client_name), truth, "{rung}, {client:?}, client");
+            let edge = [("client", client_name.as_str()), ("server", server_name.as_str())];
+            assert_eq!(metrics.sum("traces_service_graph_request_total", &edge), sum, "{rung}");
+            assert_eq!(metrics.sum(HTTP_SERVER, &[]) + metrics.sum(HTTP_CLIENT, &[]), 0, "{rung}: no call twice");
+            // By the conventions: to a server, NOT_FOUND and CANCELLED are no errors of its own.
+            assert_eq!(metrics.sum(RPC_SERVER, &[("error_type", "5")]), 0, "{rung}");
+            assert_eq!(metrics.sum(RPC_SERVER, &[("error_type", "13")]), 14, "{rung}");
+            assert_eq!(metrics.sum(RPC_CLIENT, &[("error_type", "5")]), 13, "{rung}");
+            customer.leave().unwrap();
+            agent.stop().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_hundred_calls_at_once_on_one_connection() {
+    for (server, client) in PAIRS {
+        if !can_run_with(&["python3"], &[server.kit(), client.kit()]) {
+            continue;
+        }
+        for rung in RUNGS {
+            let sandbox = Sandbox::new("grpc").unwrap();
+            let shop = Shop::start(&sandbox, server).unwrap();
+            let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+            let mut customer = Customer::start(&sandbox, client, shop.port).unwrap();
+            customer.make("100 Get:OK:100:1500").unwrap();
+            assert_eq!(shop.peak(), 100, "{server:?} with {client:?}");
+            customer
+                .make("100 Get:OK:500 List:OK:300 Get:NOT_FOUND:100 Upload:OK:200 Chat:OK:300 Chat:INTERNAL:50")
+                .unwrap();
+            let truth = said(&shop.wait_ended(1_550).unwrap());
+            assert_eq!(total(&truth), 1_550, "{server:?}: {truth:?}");
+            let metrics = agent
+                .metrics_until(|metrics| metrics.sum(RPC_SERVER, &[]) >= 1_550 && metrics.sum(RPC_CLIENT, &[]) >= 1_550)
+                .unwrap();
+            assert_eq!(calls(&metrics, RPC_SERVER, &server.service("server")), truth, "{rung}, {server:?}, server");
+            assert_eq!(calls(&metrics, RPC_CLIENT, &client.service("client")), truth, "{rung}, {client:?}, client");
+            customer.leave().unwrap();
+            agent.stop().unwrap();
+        }
+    }
+}
+
+/// Calls of methods that nobody has, each another: what both ends then remember of the connection's header fields is new.
+fn strangers(names: std::ops::Range<u32>) -> String {
+    names.map(|name| format!(" StrangerOfTheShopNumber{name}:OK:1")).collect()
+}
+
+/// The client has made calls before the agent came, so that header fields go by numbers that only it and the server know.
+#[test]
+fn a_connection_older_than_the_agent() {
+    for (server, client) in PAIRS {
+        if !can_run_with(&["python3"], &[server.kit(), client.kit()]) {
+            continue;
+        }
+        for rung in RUNGS {
+            let sandbox = Sandbox::new("grpc").unwrap();
+            let shop = Shop::start(&sandbox, server).unwrap();
+            let mut customer = Customer::start(&sandbox, client, shop.port).unwrap();
+            customer.make("5 Get:OK:20 Get:NOT_FOUND:5 Chat:OK:5").unwrap();
+            let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+            let mut truth = said(&customer.make("5 Get:OK:30 Get:NOT_FOUND:4 Chat:OK:6 List:INTERNAL:3").unwrap());
+            let sum = total(&truth);
+            let both = |metrics: &Metrics, sum: u64| {
+                metrics.sum(RPC_SERVER, &[]) >= sum && metrics.sum(RPC_CLIENT, &[]) >= sum
+            };
+            let metrics = agent.metrics_until(|metrics| both(metrics, sum)).unwrap();
+            for (name, service) in [(RPC_SERVER, server.service("server")), (RPC_CLIENT, client.service("client"))] {
+                let seen = calls(&metrics, name, &service);
+                right_or_unknown(&seen, &truth, &format!("{rung}, {server:?} with {client:?}, {name}"));
+                // Never called before, so spelt out.
+                let list = seen.iter().filter(|(key, _)| key[0] == "shop.v1.Shop/List").map(|(_, count)| count);
+                assert_eq!(list.sum::<u64>(), 3, "{rung}, {server:?} with {client:?}, {name}: {seen:?}");
+            }
+            // So much that is new that nothing old is left: from then on all is known.
+            let again = said(&customer.make(&format!("1{}", strangers(0..150))).unwrap());
+            let fresh = said(&customer.make("5 Get:OK:25 Get:NOT_FOUND:7 Chat:OK:8").unwrap());
+            for (key, count) in again.iter().chain(&fresh) {
+                *truth.entry(key.clone()).or_default() += count;
+            }
+            let sum = total(&truth);
+            let before = metrics;
+            let metrics = agent.metrics_until(|metrics| both(metrics, sum)).unwrap();
+            for (name, service) in [(RPC_SERVER, server.service("server")), (RPC_CLIENT, client.service("client"))] {
+                let (then, seen) = (calls(&before, name, &service), calls(&metrics, name, &service));
+                right_or_unknown(&seen, &truth, &format!("{rung}, {server:?} with {client:?}, {name}"));
+                for (key, count) in &fresh {
+                    let then = then.get(key).copied().unwrap_or(0);
+                    assert_eq!(seen.get(key).copied().unwrap_or(0) - then, *count, "{rung}, {name}: {key:?}: {seen:?}");
+                }
+            }
+            customer.leave().unwrap();
+            agent.stop().unwrap();
+        }
+    }
+}
+
+/// None is missing, and none has a method or a status that is not its own. A method that is unknown has no label, a status
+/// that is unknown is `unknown`.
+fn right_or_unknown(seen: &Counts, truth: &Counts, what: &str) {
+    assert_eq!(total(seen), total(truth), "{what}: {seen:?}, not {truth:?}");
+    for (key, count) in seen {
+        let fits = |other: &&Vec<String>| {
+            (key[0].is_empty() || key[0] == other[0])
+                && (key[1].is_empty() || key[1] == "unknown" || key[1] == other[1])
+        };
+        let most: u64 = truth.keys().filter(fits).map(|key| truth[key]).sum();
+        assert!(*count <= most, "{what}: {count} of {key:?}: {seen:?}, not {truth:?}");
+    }
+}
+
+fn http(metrics: &Metrics, name: &str, service: &str) -> Counts {
+    metrics.by(name, &[("service_name", service)], &["http_request_method", "http_route", "http_response_status_code"])
+}
+
+fn rows(rows: &[(&str, &str, u64)]) -> Counts {
+    let key = |route: &str, status: &str| vec!["GET".to_owned(), route.to_owned(), status.to_owned()];
+    rows.iter().map(|(route, status, count)| (key(route, status), *count)).collect()
+}
+
+#[test]
+fn nginx_and_h2load() {
+    if !can_run(&["nginx", "h2load"]) {
+        return;
+    }
+    for rung in RUNGS {
+        let sandbox = Sandbox::new("grpc").unwrap();
+        let port = free_port().unwrap();
+        let nginx = Nginx::start_on(&sandbox, 2, &[&format!("127.0.0.1:{port} http2")]).unwrap();
+        let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+        let urls = ["/static/a.html", "/users/7", "/missing"].map(|path| format!("http://127.0.0.1:{port}{path}"));
+        let said = sandbox
+            .run("h2load", &["-n", "3000", "-c", "4", "-m", "25", "-t", "1", &urls[0], &urls[1], &urls[2]])
+            .unwrap();
+        assert!(said.contains("status codes: 2000 2xx, 0 3xx, 1000 4xx, 0 5xx"), "{said}");
+        let truth =
+            rows(&[("/static/a.html", "200", 1_000), ("/users/{id}", "200", 1_000), ("/missing", "404", 1_000)]);
+        assert_eq!(nginx.wait_answered(3_000).unwrap().values().sum::<u64>(), 3_000);
+        let metrics = agent
+            .metrics_until(|metrics| metrics.sum(HTTP_SERVER, &[]) >= 3_000 && metrics.sum(HTTP_CLIENT, &[]) >= 3_000)
+            .unwrap();
+        assert_eq!(http(&metrics, HTTP_SERVER, "nginx"), truth, "{rung}, server");
+        assert_eq!(http(&metrics, HTTP_CLIENT, "h2load"), truth, "{rung}, client");
+        agent.stop().unwrap();
+    }
+}
+
+#[test]
+fn connections_of_h2load_older_than_the_agent() {
+    if !can_run(&["nginx", "h2load"]) {
+        return;
+    }
+    for rung in RUNGS {
+        let sandbox = Sandbox::new("grpc").unwrap();
+        let port = free_port().unwrap();
+        let nginx = Nginx::start_on(&sandbox, 1, &[&format!("127.0.0.1:{port} http2")]).unwrap();
+        let urls = ["/static/a.html", "/users/7", "/missing"].map(|path| format!("http://127.0.0.1:{port}{path}"));
+        let load = ["-D", "6", "-c", "3", "-m", "5", "-t", "1", "--rps", "200", &urls[0], &urls[1], &urls[2]];
+        let mut load = sandbox.command("h2load", &load).unwrap().stdout(std::process::Stdio::null()).spawn().unwrap();
+        nginx.wait_answered(300).unwrap();
+        let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+        let before: u64 = nginx.answered().unwrap().values().sum();
+        assert!(load.wait().unwrap().success());
+        let answered: u64 = nginx.answered().unwrap().values().sum::<u64>() - before;
+        assert!(answered > 500, "{rung}: {answered} answers after the agent was there");
+        // It was ready a moment before `before` was read.
+        let metrics = agent
+            .metrics_until(|metrics| {
+                metrics.sum(HTTP_SERVER, &[]) >= answered && metrics.sum(HTTP_CLIENT, &[]) >= answered
+            })
+            .unwrap();
+        for (name, service) in [(HTTP_SERVER, "nginx"), (HTTP_CLIENT, "h2load")] {
+            let seen = http(&metrics, name, service);
+            assert!(total(&seen) >= answered, "{rung}, {name}: {answered} answered, {seen:?}");
+            for key in seen.keys() {
+                let status = if key[1] == "/missing" { ["404", "unknown"] } else { ["200", "unknown"] };
+                let known = ["/static/a.html", "/users/{id}", "/missing"].contains(&key[1].as_str());
+                let fits = if known { status.contains(&key[2].as_str()) } else { key[1].is_empty() };
+                assert!(fits && (key[0] == "GET" || key[0].is_empty()), "{rung}, {name}: {key:?}");
+            }
+        }
+        agent.stop().unwrap();
+    }
+}
+
+/// An upgraded request is one request. Its answer comes in HTTP/2, on the first stream; that it was preceded by a 101 is how
+/// it came there.
+#[test]
+fn by_upgrade_and_by_prior_knowledge() {
+    if !can_run_with(&["curl", "nghttp"], &[Kit::GrpcGo]) {
+        return;
+    }
+    for rung in RUNGS {
+        let sandbox = Sandbox::new("grpc").unwrap();
+        let web = GoWeb::start(&sandbox).unwrap();
+        let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+        let [page, big, gone] = &["/index.html", "/big", "/gone"].map(|path| web.url(path));
+        sandbox.run("nghttp", &["-n", page, big, gone]).unwrap();
+        for url in [page, gone] {
+            sandbox.run("curl", &["-s", "--http2-prior-knowledge", "-o", "/dev/null", url]).unwrap();
+        }
+        web.wait_answered(5).unwrap();
+        let both =
+            |metrics: &Metrics, sum: u64| metrics.sum(HTTP_SERVER, &[]) >= sum && metrics.sum(HTTP_CLIENT, &[]) >= sum;
+        let metrics = agent.metrics_until(|metrics| both(metrics, 5)).unwrap();
+        let known = rows(&[("/index.html", "200", 2), ("/big", "200", 1), ("/gone", "404", 2)]);
+        assert_eq!(http(&metrics, HTTP_SERVER, "go-web"), known, "{rung}, server");
+        let nghttp = rows(&[("/index.html", "200", 1), ("/big", "200", 1), ("/gone", "404", 1)]);
+        assert_eq!(http(&metrics, HTTP_CLIENT, "nghttp"), nghttp, "{rung}, client");
+        assert_eq!(
+            http(&metrics, HTTP_CLIENT, "curl"),
+            rows(&[("/index.html", "200", 1), ("/gone", "404", 1)]),
+            "{rung}"
+        );
+
+        sandbox.run("nghttp", &["-n", "-u", page, big, gone]).unwrap();
+        for url in [page, big, gone] {
+            sandbox.run("curl", &["-s", "--http2", "-o", "/dev/null", url]).unwrap();
+        }
+        web.wait_answered(11).unwrap();
+        let metrics = agent.metrics_until(|metrics| both(metrics, 11)).unwrap();
+        let upgraded = |name, service| without_switches(http(&metrics, name, service));
+        assert_eq!(
+            upgraded(HTTP_SERVER, "go-web"),
+            rows(&[("/index.html", "200", 4), ("/big", "200", 3), ("/gone", "404", 4)]),
+            "{rung}, server"
+        );
+        assert_eq!(
+            upgraded(HTTP_CLIENT, "nghttp"),
+            rows(&[("/index.html", "200", 2), ("/big", "200", 2), ("/gone", "404", 2)]),
+            "{rung}, client"
+        );
+        assert_eq!(
+            upgraded(HTTP_CLIENT, "curl"),
+            rows(&[("/index.html", "200", 2), ("/big", "200", 1), ("/gone", "404", 2)]),
+            "{rung}, client"
+        );
+        agent.stop().unwrap();
+    }
+}
+
+fn without_switches(counts: Counts) -> Counts {
+    counts.into_iter().filter(|(key, _)| key[2] != "101").collect()
+}
+
+#[test]
+fn httpd_by_upgrade() {
+    if !can_run(&["apache2", "curl"]) {
+        return;
+    }
+    for rung in RUNGS {
+        let sandbox = Sandbox::new("grpc").unwrap();
+        let apache = Apache::start(&sandbox).unwrap();
+        let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+        for way in ["--http1.1", "--http2", "--http2-prior-knowledge"] {
+            for path in ["/index.html", "/gone", "/gone"] {
+                sandbox.run("curl", &["-s", way, "-o", "/dev/null", &apache.url(path)]).unwrap();
+            }
+        }
+        // Upgraded ones are logged twice: as the 101 and as what was asked for.
+        let logged = apache.wait_answered(12).unwrap();
+        assert_eq!(logged.values().sum::<u64>(), 12, "{logged:?}");
+        let metrics = agent
+            .metrics_until(|metrics| metrics.sum(HTTP_SERVER, &[]) >= 9 && metrics.sum(HTTP_CLIENT, &[]) >= 9)
+            .unwrap();
+        let truth = rows(&[("/index.html", "200", 3), ("/gone", "404", 6)]);
+        assert_eq!(without_switches(http(&metrics, HTTP_SERVER, "apache2")), truth, "{rung}, server");
+        assert_eq!(without_switches(http(&metrics, HTTP_CLIENT, "curl")), truth, "{rung}, client");
+        agent.stop().unwrap();
+    }
+}
