@@ -128,10 +128,12 @@ fn mariadb_and_its_clients() {
             let further: u64 = ran.map(|client| client.further(word)).sum();
             assert_eq!(of_text(&metrics, "mariadbd", word), of(&after) - of(&before) - further, "{rung}: {word}");
         }
-        assert_eq!(
-            summaries(&metrics, SERVER, "mariadbd", "INSERT")["INSERT item"],
-            server.digests("INSERT INTO `item`").unwrap()
-        );
+        // Digests know nothing of executes.
+        let ran = mysql::CLIENTS.iter().filter(|client| can_run(client.needs()));
+        let executes = ran.flat_map(|client| client.executes).filter(|row| row.0 == "INSERT").map(|row| row.2);
+        let digests = server.digests("INSERT INTO `item`").unwrap();
+        let inserts = summaries(&metrics, SERVER, "mariadbd", "INSERT");
+        assert_eq!(inserts, BTreeMap::from([("INSERT item".to_owned(), digests + executes.sum::<u64>())]), "{rung}");
     });
 }
 
@@ -175,6 +177,15 @@ fn postgres_and_its_clients() {
     });
 }
 
+/// Of the executes of a session that is older than the agent, 18 are of statements that were not seen.
+fn only_what_was_seen_has_a_text(rung: &str, metrics: &Metrics, name: &str, service: &str) {
+    for (operation, summary, count) in [("EXECUTE", "", 18), ("UPDATE", "UPDATE item", 5), ("SELECT", "SELECT item", 3)]
+    {
+        let due = BTreeMap::from([(summary.to_owned(), count)]);
+        assert_eq!(summaries(metrics, name, service, operation), due, "{rung}: {service}: {operation}");
+    }
+}
+
 #[test]
 fn mariadb_statements_prepared_before_the_agent_came() {
     if !can_run(&[&["mariadbd", "mariadb-install-db", "mariadb"], mysql::PATIENT.needs()].concat()) {
@@ -190,15 +201,17 @@ fn mariadb_statements_prepared_before_the_agent_came() {
         session.expect("done").unwrap();
         session.end().unwrap();
         let rows = rows(&mysql::PATIENT, 0, "LOGIN", "QUERY");
-        let metrics = scrape(&agent, &sum(&rows));
-        both_sides_see(rung, &metrics, "mariadbd", &[(mysql::PATIENT.name, rows)]);
+        // A reset and its answer do not tell that this is MySQL; the execute behind it does. Until then one turn of each side is
+        // kept. mariadbd reads the four bytes of a packet's head by themselves: with them, which do not tell either, the next
+        // turn begins.
+        let mut served = sum(&rows);
+        *served.get_mut(&("RESET".to_owned(), String::new())).unwrap() -= 1;
+        let metrics = scrape(&agent, &served);
+        let mut wrong = differences(&metrics, CLIENT, mysql::PATIENT.name, &sum(&rows));
+        wrong.extend(differences(&metrics, SERVER, "mariadbd", &served));
+        assert!(wrong.is_empty(), "{rung}:\n{}", wrong.join("\n"));
         for (name, service) in [(SERVER, "mariadbd"), (CLIENT, mysql::PATIENT.name)] {
-            for (operation, summary, count) in
-                [("EXECUTE", "", 18), ("UPDATE", "UPDATE item", 5), ("SELECT", "SELECT item", 3)]
-            {
-                let due = BTreeMap::from([(summary.to_owned(), count)]);
-                assert_eq!(summaries(&metrics, name, service, operation), due, "{rung}: {service}: {operation}");
-            }
+            only_what_was_seen_has_a_text(rung, &metrics, name, service);
         }
         agent.stop().unwrap();
     });
@@ -230,12 +243,7 @@ fn postgres_statements_prepared_before_the_agent_came() {
         assert_eq!(executed, postgres::PATIENT.requests(), "{rung}: the log");
         both_sides_see(rung, &metrics, "postgres", &[(name, rows)]);
         for (metric, service) in [(SERVER, "postgres"), (CLIENT, name)] {
-            for (operation, summary, count) in
-                [("EXECUTE", "", 18), ("UPDATE", "UPDATE item", 5), ("SELECT", "SELECT item", 3)]
-            {
-                let due = BTreeMap::from([(summary.to_owned(), count)]);
-                assert_eq!(summaries(&metrics, metric, service, operation), due, "{rung}: {service}: {operation}");
-            }
+            only_what_was_seen_has_a_text(rung, &metrics, metric, service);
         }
         agent.stop().unwrap();
     });
