@@ -194,8 +194,11 @@ impl State {
         let lane = self.lane(way.context);
         let largest = if whole { lane.largest.max(frame::USUAL_SIZE) } else { frame::LARGEST };
         let in_order = lane.draft.as_ref().is_none_or(|draft| draft.goes_on(header));
-        if let Err(malformed) = header.check(largest).and_then(|()| if in_order { Ok(()) } else { OUT_OF_ORDER }) {
+        if let Err(malformed) = header.check(largest) {
             return Step::Malformed(malformed);
+        }
+        if !in_order {
+            return Step::Malformed(OUT_OF_ORDER);
         }
         let fixed = match header.kind {
             Kind::Settings if header.len <= MAX_SETTINGS => header.len,
@@ -404,8 +407,7 @@ impl State {
     }
 }
 
-const OUT_OF_ORDER: Result<(), Malformed> =
-    Err(Malformed { field: "type", kind: "is not CONTINUATION, within a header block" });
+const OUT_OF_ORDER: Malformed = Malformed { field: "type", kind: "is not CONTINUATION, within a header block" };
 
 impl Draft {
     /// RFC 9113, section 6.10: nothing may come between the frames of a block.

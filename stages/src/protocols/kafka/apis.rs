@@ -23,6 +23,7 @@ pub(super) use table::NAMES;
 
 /// Key of the APIs that are treated apart.
 pub(super) mod key {
+    pub(crate) const PRODUCE: u8 = 0;
     pub(crate) const METADATA: u8 = 3;
     pub(crate) const CONTROLLED_SHUTDOWN: u8 = 7;
     pub(crate) const JOIN_GROUP: u8 = 11;

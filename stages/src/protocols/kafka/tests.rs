@@ -303,10 +303,14 @@ fn recognises_every_first_request_on_any_port() {
             assert_eq!(Kafka::probe(&request[..4], context(port)), Probe::NeedMore, "{name}: the length alone");
         }
         for (direction, bytes) in &conversation.turns {
-            let answer = Kafka::probe(bytes, context(9092));
-            if *direction == Ingress {
-                assert!(!matches!(answer, Probe::Match(_)), "{name}: a response says nothing");
-            }
+            let matches = Kafka::probe(bytes, context(9092)) == Probe::Match(Speaker::Client);
+            assert!(!matches || *direction == Egress, "{name}: a response says nothing");
+            let late = Kafka::probe(bytes, ProbeContext { late: true, ..context(9092) });
+            let token = name == "sasl_tokens" && bytes.get(4..10) == Some(b"reader");
+            // A token, or the rest of a request that came in two pieces, is none.
+            let begins =
+                bytes.get(4) == Some(&0) && bytes.first_chunk() == Some(&(bytes.len() as u32 - 4).to_be_bytes());
+            assert!(*direction == Ingress || token || !begins || late == Probe::Match(Speaker::Client), "{name}");
         }
     }
 }
