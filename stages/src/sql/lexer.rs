@@ -70,7 +70,8 @@ impl<'a> Lexer<'a> {
             _ if is_word(first) && first != b'$' => self.word(start),
             b'\'' => (Kind::Literal, self.string(start + 1, b'\'', self.dialect == Dialect::Mysql)),
             b'"' if self.dialect == Dialect::Mysql => (Kind::Literal, self.string(start + 1, b'"', true)),
-            b'"' | b'`' => (Kind::Quoted, self.quoted(start + 1, first)),
+            b'"' => self.quoted(start + 1, b'"'),
+            b'`' if self.dialect == Dialect::Mysql => self.quoted(start + 1, b'`'),
             b'$' => self.dollar(start),
             b'?' => (Kind::Placeholder, start + 1),
             b':' => self.colon(start),
@@ -93,7 +94,7 @@ impl<'a> Lexer<'a> {
             }
             (Some(b"u" | b"U"), Some(b'&')) if postgres => match self.byte(end + 1) {
                 Some(b'\'') => (Kind::Literal, self.string(end + 2, b'\'', false)),
-                Some(b'"') => (Kind::Quoted, self.quoted(end + 2, b'"')),
+                Some(b'"') => self.quoted(end + 2, b'"'),
                 _ => (Kind::Word, end),
             },
             _ => (Kind::Word, end),
@@ -164,16 +165,23 @@ impl<'a> Lexer<'a> {
         self.sql.len()
     }
 
-    /// The end of a name in quotes; two of them are one.
-    fn quoted(&self, mut at: usize, quote: u8) -> usize {
+    /// A name in quotes; two of them are one. Without an end, or with what may be the quote of a string in it, a quote is
+    /// missing: nothing tells names from data from there on.
+    fn quoted(&self, start: usize, quote: u8) -> (Kind, usize) {
+        let mut at = start;
         while let Some(found) = memchr::memchr(quote, self.rest(at)) {
             at += found + 1;
             if self.byte(at) != Some(quote) {
-                return at;
+                let name = self.sql.get(start..at).unwrap_or_default();
+                let other = if self.dialect == Dialect::Mysql { b'"' } else { b'\'' };
+                if memchr::memchr2(b'\'', other, name).is_some() {
+                    break;
+                }
+                return (Kind::Quoted, at);
             }
             at += 1;
         }
-        self.sql.len()
+        (Kind::Literal, self.sql.len())
     }
 
     /// `$1`, or `$tag$ ... $tag$` (PostgreSQL, section 4.1.2.4); in MySQL a dollar is part of names.

@@ -1,7 +1,7 @@
 //! No literal survives: a word is planted in every place where data can stand, and is looked for in everything that comes out.
 
 use super::Dialect::{Mysql, Postgres};
-use super::{BOTH, Dialect, mask, summarize, text, vectors};
+use super::{BOTH, Dialect, mask, masked, summarize, summary_of, text, vectors};
 use crate::limits::SQL_SUMMARY;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -55,6 +55,19 @@ const PLACES: &[&str] = &[
     "{}",
     "EXECUTE s ({}); COPY t FROM {}",
 ];
+/// The same behind the quote of a name, `^`, that has no partner.
+const OPEN: &[&str] = &[
+    "SELECT * FROM ^users WHERE token = {}",
+    "SELECT a FROM t.^users WHERE b IN ({}, {})",
+    "INSERT INTO ^t (a) VALUES ({}), ({})",
+    "UPDATE ^t^ SET ^a = {} WHERE b = {}",
+    "WITH ^x^ AS (SELECT {}) DELETE FROM ^a^^b WHERE c = {}",
+];
+
+fn places(dialect: Dialect) -> Vec<String> {
+    let quote = if dialect == Mysql { "`" } else { "\"" };
+    PLACES.iter().chain(OPEN).map(|place| place.replace('^', quote)).collect()
+}
 
 fn literals(dialect: Dialect) -> Vec<&'static str> {
     let (own, comments) = if dialect == Mysql { (MYSQL, MYSQL_COMMENTS) } else { (POSTGRES, POSTGRES_COMMENTS) };
@@ -65,13 +78,13 @@ fn literals(dialect: Dialect) -> Vec<&'static str> {
 fn nothing_survives_from_any_literal_in_any_place_at_any_cut() {
     for dialect in BOTH {
         for literal in literals(dialect) {
-            for place in PLACES {
+            for place in places(dialect) {
                 let sql = place.replace("{}", &literal.replace('@', "hunter2"));
                 assert_eq!(leak(dialect, &sql, "hunter2"), None, "{dialect:?} {sql}");
             }
         }
         for number in ["31415926", "-31415926", "0x31415926", "1.31415926", "31415926e3", ".31415926", "31415926abc"] {
-            for place in PLACES {
+            for place in places(dialect) {
                 let sql = place.replace("{}", number);
                 assert_eq!(leak(dialect, &sql, "31415926"), None, "{dialect:?} {sql}");
             }
@@ -89,11 +102,28 @@ fn modes_that_the_text_does_not_tell_leak_nothing() {
 }
 
 #[test]
+fn a_missing_quote_hides_the_rest() {
+    let sql = r#"SELECT * FROM "users WHERE token = 'hunter2'"#;
+    assert_eq!((summary_of(Postgres, sql), masked(Postgres, sql)), ("SELECT".to_owned(), "SELECT * FROM ?".to_owned()));
+    let sql = "SELECT * FROM `users WHERE token = 'hunter2'";
+    assert_eq!((summary_of(Mysql, sql), masked(Mysql, sql)), ("SELECT".to_owned(), "SELECT * FROM ?".to_owned()));
+    // To PostgreSQL a backtick is an operator.
+    assert_eq!(masked(Postgres, sql), "SELECT * FROM `users WHERE token = ?");
+    // It may end at the quote of another name, or within a literal.
+    for (dialect, quote) in [(Postgres, '"'), (Mysql, '`')] {
+        let sql = format!("SELECT * FROM {quote}users WHERE a = 'hunter2' AND {quote}b{quote} = 'hunter2'");
+        assert_eq!(leak(dialect, &sql, "hunter2"), None);
+        let sql = format!("SELECT * FROM {quote}users WHERE a = 'x {quote} hunter2'");
+        assert_eq!(leak(dialect, &sql, "hunter2"), None);
+    }
+}
+
+#[test]
 fn masking_what_is_masked_changes_nothing() {
     for (_, sql, ..) in vectors::cases() {
         for dialect in BOTH {
-            let once = super::masked(dialect, sql);
-            assert_eq!(super::masked(dialect, &once), once);
+            let once = masked(dialect, sql);
+            assert_eq!(masked(dialect, &once), once);
         }
     }
 }
