@@ -1,4 +1,5 @@
-//! No allocation a statement in steady state in the parser of MySQL, plain and compressed, prepared and not.
+//! No allocation a statement in steady state in the parser of MySQL, plain and compressed, prepared and not. (Texts longer than the
+//! 64 bytes that a `Text` keeps in place take one each message, executes of prepared ones too: none is among these.)
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support outside of tests")]
 
 use redtap_stages::flow::conn::{About, Address, ConnInfo, ConnKey, Direction, Owner, Role, Transport, What};

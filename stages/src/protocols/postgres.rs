@@ -75,7 +75,7 @@ impl State {
         + MAX_STATEMENT_BYTES
         + MAX_STATEMENTS * size_of::<statements::Statement>()
         + MAX_PORTALS * 32
-        + MAX_DUE * size_of::<(due::Due, u32)>()
+        + MAX_DUE * size_of::<due::Run>()
         + size_of::<Session>()
         + 2 * limits::MAX_TARGET;
 }

@@ -104,6 +104,7 @@ impl Answers {
         while shared.due.front().is_some() {
             self.settle(shared, context.direction, sink);
         }
+        shared.due.clear();
         self.skipping = None;
     }
 
@@ -244,7 +245,7 @@ impl Answers {
         }
         if self.open.is_none() && self.skipping.is_none() && frame.tag != b'A' {
             match (shared.due.front(), shared.unread, context.role.request_direction()) {
-                (None, Some(at), Some(requests)) if !aside && frame.tag != b'Z' => {
+                (None, Some(at), Some(requests)) if !aside && frame.tag != b'Z' && !shared.due.is_blind() => {
                     let mut request = Message::new(MessageKind::Request, Part::Whole, Protocol::Postgres, requests, at);
                     request.cut = true;
                     request.session.clone_from(&shared.session);
@@ -336,15 +337,17 @@ impl Answers {
 
     /// `ReadyForQuery`: everything up to the `Sync` or query that it answers is over.
     fn ready(&mut self, shared: &mut Shared, context: Context, sink: &mut dyn Sink) {
-        while let Some(front) = shared.due.front() {
+        let mut followed = false;
+        while let Some(front) = shared.due.front().filter(|_| !followed) {
             if self.open.is_some() {
                 self.finish(shared, context.direction, sink);
             } else {
                 self.settle(shared, context.direction, sink);
             }
-            if front.ends_batch() {
-                break;
-            }
+            followed = front.ends_batch();
+        }
+        if !followed {
+            shared.due.ready_beyond();
         }
         self.open = None;
         self.skipping = None;

@@ -124,3 +124,45 @@ fn a_stream_that_begins_in_the_middle_is_found_again_at_a_turn() {
     assert_eq!(requests, answers);
     assert!(requests + 2 >= whole.len(), "{requests} of {}", whole.len());
 }
+
+const EXECUTE: &[u8] = b"E\0\0\0\x09\0\0\0\0\0";
+const QUERY: &[u8] = b"Q\0\0\0\x06;\0";
+const SYNC: &[u8] = b"S\0\0\0\x04";
+const COMPLETE: &[u8] = b"C\0\0\0\x0dSELECT 1\0";
+const READY: &[u8] = b"Z\0\0\0\x05I";
+
+/// Behind a log-in. In all: requests that are answered, answers, and requests that are not followed.
+fn pipelined(turns: &[(Direction, Vec<u8>)]) -> (usize, usize, usize) {
+    let mut all =
+        vec![(Egress, b"\0\0\0\x09\0\x03\0\0\0".to_vec()), (Ingress, [b"R\0\0\0\x08\0\0\0\0", READY].concat())];
+    all.extend_from_slice(turns);
+    let all: Vec<_> = all.iter().map(|(direction, bytes)| (*direction, bytes.as_slice())).collect();
+    let messages = read(&Conversation::of(&all));
+    let (requests, answers) = counts(&messages);
+    (requests, answers, messages.iter().filter(|message| message.no_reply).count())
+}
+
+#[test]
+fn a_sync_at_the_bound_has_its_answer() {
+    let asked = [QUERY, &[EXECUTE, QUERY].concat().repeat(MAX_DUE / 2 - 1), EXECUTE, EXECUTE, SYNC].concat();
+    let each = [COMPLETE, COMPLETE, READY].concat();
+    let answered = [COMPLETE, READY, &each.repeat(MAX_DUE / 2)].concat();
+    assert_eq!(pipelined(&[(Egress, asked), (Ingress, answered)]), (MAX_DUE + 2, MAX_DUE + 2, 0));
+}
+
+#[test]
+fn what_is_not_followed_leaves_its_answer_to_nobody() {
+    let asked = [&[EXECUTE, QUERY].concat().repeat(MAX_DUE / 2), EXECUTE, SYNC].concat();
+    let answered = [COMPLETE, COMPLETE, READY].concat().repeat(MAX_DUE / 2);
+    let one = [COMPLETE, READY].concat();
+    let turns = [
+        (Egress, asked),
+        (Ingress, answered),
+        // The answer to the last of those is still on its way.
+        (Egress, QUERY.to_vec()),
+        (Ingress, one.repeat(2)),
+        (Egress, QUERY.to_vec()),
+        (Ingress, one),
+    ];
+    assert_eq!(pipelined(&turns), (MAX_DUE + 2, MAX_DUE + 2, 2));
+}
