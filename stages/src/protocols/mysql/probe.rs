@@ -222,8 +222,9 @@ fn statement(text: &[u8], kind: u8, len: u64, home: bool) -> Probe {
     if looked.iter().take(2).any(|byte| *byte == 0) && !matches!(looked, [0, 1, ..]) {
         return Probe::NoMatch;
     }
-    let word = sql::first_keyword(sql);
-    let ends = word.as_ptr_range().end < sql.as_ptr_range().end || done;
+    let Some(place) = sql::keyword(sql) else { return Probe::NoMatch };
+    let ends = place.end < sql.len() || done;
+    let word = sql.get(place).unwrap_or(&[]);
     let known = word.len() > 1 && VERBS.split_ascii_whitespace().any(|verb| verb.as_bytes().eq_ignore_ascii_case(word));
     match (ends, known) {
         (true, true) => Probe::Match(Speaker::Client),

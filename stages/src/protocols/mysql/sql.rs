@@ -1,16 +1,24 @@
 //! What of a statement the protocol itself needs: its first keyword, and the name in a `USE`. Everything else about SQL is
 //! converge's.
 
+use std::ops::Range;
+
 /// Longest keyword.
 const MAX_KEYWORD: usize = 32;
 
 /// The first keyword. White space, comments and opening brackets before it are passed over; the content of a comment that MySQL
 /// executes (`/*! ... */`, "Comments") is code. Empty: there is none.
 pub(super) fn first_keyword(text: &[u8]) -> &[u8] {
-    let text = code(text);
-    let end = text.iter().take(MAX_KEYWORD + 1).position(|byte| !(byte.is_ascii_alphabetic() || *byte == b'_'));
-    let end = end.unwrap_or(text.len());
-    if end > MAX_KEYWORD { &[] } else { text.get(..end).unwrap_or(&[]) }
+    keyword(text).and_then(|place| text.get(place)).unwrap_or(&[])
+}
+
+/// Where it stands. `None`: a word that is too long for one.
+pub(super) fn keyword(text: &[u8]) -> Option<Range<usize>> {
+    let code = code(text);
+    let start = text.len() - code.len();
+    let end = code.iter().take(MAX_KEYWORD + 1).position(|byte| !(byte.is_ascii_alphabetic() || *byte == b'_'));
+    let len = end.unwrap_or(code.len());
+    (len <= MAX_KEYWORD).then_some(start..start + len)
 }
 
 /// The database that a `USE` names.

@@ -536,6 +536,8 @@ fn refuses_what_only_looks_alike() {
     refuses(b"\x16\x03\x01\x02\x00\x01", 3306);
     refuses(b"\x4a\x00\x00\x00\x0a8.0.1 no zero\x01 byte", 3306);
     refuses(b"\x09\x00\x00\x00\x03SELECTED", 9000);
+    // No keyword is as long as that, whatever follows.
+    refuses(&[b"\x00\x10\x00\x00\x03", [b'a'; 40].as_slice()].concat(), 9000);
     refuses(b"\x00\x00\x00\x00\x00\x00\x00\x00\x00", 3306);
     let datagram = ProbeContext { transport: Transport::Udp, server_port: 3306, late: false };
     assert_eq!(Mysql::probe(b"\x09\x00\x00\x00\x03SELECT 1", datagram), Probe::NoMatch);
