@@ -46,8 +46,11 @@ fn segment(direction: Direction, start: usize, len: usize, turn_start: bool, tur
     About { conn: KEY, at: Nanos(u64::from(turn)), what: What::Item(what) }
 }
 
+/// Where the requests of a round are, and where its answers.
+type Places = [(usize, usize); 2];
+
 /// All the bytes of all rounds, and for each round where its requests and answers are.
-fn traffic() -> (&'static [u8], Vec<[(usize, usize); 2]>) {
+fn traffic() -> (&'static [u8], Vec<Places>) {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {

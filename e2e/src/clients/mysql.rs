@@ -40,6 +40,7 @@ pub const CLIENTS: &[Client] = &[
         name: "mariadb",
         language: Language::Mariadb(&[]),
         requests: SCRIPT,
+        executes: &[],
         further: SCRIPT_FURTHER,
         again: &[],
         logins: 1,
@@ -50,6 +51,7 @@ pub const CLIENTS: &[Client] = &[
         name: "mariadb_zlib",
         language: Language::Mariadb(&["--compress"]),
         requests: SCRIPT,
+        executes: &[],
         further: SCRIPT_FURTHER,
         again: &[],
         logins: 1,
@@ -75,6 +77,7 @@ pub const CLIENTS: &[Client] = &[
             ("CHANGE_USER", "", 1),
             ("QUIT", "", 1),
         ],
+        executes: &[("INSERT", "", 10), ("INSERT", "1062", 1), ("SELECT", "", 25)],
         further: &[],
         again: &[],
         logins: 1,
@@ -104,6 +107,7 @@ pub const CLIENTS: &[Client] = &[
             ("CHANGE_USER", "", 1),
             ("QUIT", "", 1),
         ],
+        executes: &[("INSERT", "", 1), ("INSERT", "1062", 1), ("SELECT", "", 26), ("UPDATE", "", 10)],
         further: &[("UPDATE", 1), ("SELECT", 1)],
         again: &[],
         logins: 1,
@@ -132,6 +136,7 @@ pub const CLIENTS: &[Client] = &[
             ("CLOSE", "", 2),
             ("QUIT", "", 2),
         ],
+        executes: &[("INSERT", "", 10), ("INSERT", "1062", 1), ("SELECT", "", 25)],
         further: &[],
         again: &[],
         logins: 2,
@@ -157,6 +162,7 @@ pub const CLIENTS: &[Client] = &[
             ("CHANGE_USER", "", 1),
             ("QUIT", "", 1),
         ],
+        executes: &[("INSERT", "", 4), ("SELECT", "", 2)],
         further: &[("SELECT", 2)],
         again: &[],
         logins: 1,
@@ -182,6 +188,7 @@ pub const CLIENTS: &[Client] = &[
             ("PING", "", 3),
             ("QUIT", "", 1),
         ],
+        executes: &[("INSERT", "", 20), ("INSERT", "1062", 1), ("SELECT", "", 25), ("DELETE", "", 2)],
         further: &[("DELETE", 1)],
         again: &[],
         logins: 1,
@@ -206,6 +213,7 @@ pub const CLIENTS: &[Client] = &[
             ("PING", "", 3),
             ("QUIT", "", 1),
         ],
+        executes: &[("INSERT", "", 10), ("INSERT", "1062", 1), ("SELECT", "", 25), ("UPDATE", "", 40)],
         further: &[("SELECT", 1)],
         again: &[],
         logins: 1,
@@ -230,6 +238,7 @@ pub const CLIENTS: &[Client] = &[
             ("PING", "", 3),
             ("QUIT", "", 1),
         ],
+        executes: &[("INSERT", "", 10), ("INSERT", "1062", 1), ("SELECT", "", 25), ("UPDATE", "", 40)],
         further: &[("SELECT", 1)],
         again: &[],
         logins: 1,
@@ -259,6 +268,7 @@ pub const PYMYSQL: Client = Client {
         ("LOAD", "", 1),
         ("QUIT", "", 1),
     ],
+    executes: &[],
     further: &[("UPDATE", 1), ("SELECT", 1)],
     again: &[],
     logins: 1,
@@ -266,7 +276,8 @@ pub const PYMYSQL: Client = Client {
 };
 
 /// Stops after it has prepared a SELECT and an INSERT and executed each once. Listed is what comes then: the SELECT 11 times
-/// and the INSERT 7 times; a new UPDATE 5 times, and a SELECT that is not prepared 3 times.
+/// and the INSERT 7 times; a new UPDATE 5 times, and a SELECT that is not prepared 3 times. What the first two execute cannot
+/// be known to who comes late.
 pub const PATIENT: Client = Client {
     name: "connector_patient",
     language: Language::Python,
@@ -278,6 +289,7 @@ pub const PATIENT: Client = Client {
         ("SELECT", "", 3),
         ("QUIT", "", 1),
     ],
+    executes: &[("EXECUTE", "", 18), ("UPDATE", "", 5)],
     further: &[],
     again: &[],
     logins: 1,

@@ -45,6 +45,8 @@ pub struct Client {
     pub language: Language,
     /// Its requests as they go over the wire: operation, code of the error, how many.
     pub requests: &'static [Row],
+    /// Its executes of what was prepared by the protocol, by what they execute, where `requests` calls them EXECUTE.
+    pub executes: &'static [Row],
     /// What the server executes besides: statements that are not the first of their request.
     pub further: &'static [(&'static str, u64)],
     /// And requests that are no statement of their own: executes of a portal that go on where the last one ended.
@@ -87,6 +89,12 @@ impl Client {
     #[must_use]
     pub fn requests(&self) -> Requests {
         sum(self.requests)
+    }
+
+    /// Its further statements of one operation.
+    #[must_use]
+    pub fn further(&self, operation: &str) -> u64 {
+        self.further.iter().filter(|(name, _)| *name == operation).map(|(_, count)| count).sum()
     }
 
     /// Runs it against a port of the loopback, to its end, at most 60 s.
@@ -216,5 +224,24 @@ impl Patient {
         let status = self.child.wait()?;
         ensure!(status.success(), "the client ended with {status}");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::mysql;
+
+    #[test]
+    fn executes_are_as_many_by_what_they_execute() {
+        for client in mysql::CLIENTS.iter().chain([&mysql::PATIENT]).filter(|client| !client.executes.is_empty()) {
+            let count = |rows: &[Row], well| -> u64 {
+                rows.iter().filter(|row| row.1.is_empty() == well).map(|row| row.2).sum()
+            };
+            let named: Vec<Row> = client.requests.iter().filter(|row| row.0 == "EXECUTE").copied().collect();
+            for well in [true, false] {
+                assert_eq!(count(client.executes, well), count(&named, well), "{}", client.name);
+            }
+        }
     }
 }

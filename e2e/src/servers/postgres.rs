@@ -98,12 +98,6 @@ impl Postgres {
         requests
     }
 
-    /// How often a user had it parse a statement that has no errors.
-    #[must_use]
-    pub fn parsed(&self, user: &str) -> u64 {
-        lines(&self.process.log(), user).filter(|line| matches!(line, Line::Done("parse", _))).map(|_| 1).sum()
-    }
-
     /// How often it let a user in.
     #[must_use]
     pub fn logins(&self, user: &str) -> u64 {
