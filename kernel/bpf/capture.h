@@ -633,7 +633,8 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 	s->shard = rt_shard_of(c);
 	if (claim->skipped && op->want) {
 		op->skip = claim->skipped;
-		op->want -= claim->skipped;
+		/* It may reach beyond what is walked of an operation: then all of that is passed over. */
+		op->want = op->want > claim->skipped ? op->want - claim->skipped : 0;
 		if (rt_send(c, s, 0, claim->skipped))
 			return op->refused;
 	}

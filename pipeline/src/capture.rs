@@ -1,6 +1,6 @@
 //! Packet captures as a source of events: what the kernel would have told of the traffic in the file.
 //!
-//! The way of one packet: [`file`] reads it, [`link`] finds the segment or datagram in it, [`flows`] its connection, [`tcp`]
+//! The way of one packet: [`mod@file`] reads it, [`link`] finds the segment or datagram in it, [`flows`] its connection, [`tcp`]
 //! puts the stream together, [`modes`] cuts it into operations, [`events`] writes the records that decode reads.
 //!
 //! Life cycle: a [`Capture`] is read to its end; then what still waits in the streams is given. What could not be read is said

@@ -1,5 +1,6 @@
 //! No allocation a segment in steady state where Kafka is parsed: the same recorded conversations over and over on one connection.
 //! (Names of APIs longer than a `Token` keeps in place, such as `ConsumerGroupDescribe`, take one each: none is among them.)
+#![expect(clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use redtap_stages::flow::conn::{About, Address, ConnInfo, ConnKey, Direction, Owner, Role, Transport, What};
 use redtap_stages::flow::event::Span;

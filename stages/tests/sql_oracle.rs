@@ -1,6 +1,6 @@
 //! Against an independent parser: for statements that the `sqlparser` crate reads, the operation and the tables are the same.
 //! Statements of applications, generated ones, and those that real clients sent in the recordings of the protocols.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -59,6 +59,9 @@ pub struct Lane {
     /// Where the direction ends.
     fin: Option<u64>,
     ended: bool,
+    /// The capture joined late and only the peer's acknowledgement says where the stream stands: what lies before the first
+    /// captured byte is not lost, it belongs to what was before.
+    unseen: bool,
 }
 
 #[derive(Debug)]
@@ -131,6 +134,7 @@ impl Lane {
     /// The peer has acknowledged everything before the byte numbered `ack`; `speaks`: it has also said something, so that it
     /// will not be said later than what it answers.
     pub fn acknowledged(&mut self, ack: u32, speaks: bool, at: Nanos, out: &mut dyn FnMut(Piece<'_>)) {
+        self.unseen |= self.seq.is_none();
         self.begins(ack);
         let Some(offset) = self.offset(ack).and_then(|offset| u64::try_from(offset).ok()) else { return };
         let offset = self.fin.map_or(offset, |fin| offset.min(fin));
@@ -228,6 +232,7 @@ impl Lane {
 
     fn put(&mut self, bytes: &[u8], missing: u64, at: Nanos, out: &mut dyn FnMut(Piece<'_>)) {
         if !bytes.is_empty() {
+            self.unseen = false;
             self.advance(bytes.len() as u64);
             out(Piece::Bytes(bytes, at));
         }
@@ -237,7 +242,9 @@ impl Lane {
     fn lose(&mut self, bytes: u64, at: Nanos, out: &mut dyn FnMut(Piece<'_>)) {
         if bytes > 0 {
             self.advance(bytes);
-            out(Piece::Lost(bytes, at));
+            if !self.unseen {
+                out(Piece::Lost(bytes, at));
+            }
         }
     }
 
@@ -346,6 +353,18 @@ mod tests {
         assert_eq!(stream.text(), "ab__ef");
         stream.ack(9, true);
         assert_eq!(stream.text(), "ab__ef___");
+    }
+
+    #[test]
+    fn what_lies_before_the_first_byte_of_a_late_joined_stream_is_not_lost() {
+        let mut late = Stream { lane: Lane::default(), out: Out::default(), first: 1_000 };
+        late.ack(0, true).put(47, b"frames", false).ack(53, true);
+        assert_eq!(late.text(), "frames");
+        late.put(60, b"more", false).ack(64, true);
+        assert_eq!(late.text(), "frames_______more", "from then on it is");
+        let mut whole = Stream::new(1_000);
+        whole.ack(0, true).put(47, b"frames", false).ack(53, true);
+        assert_eq!(whole.text(), format!("{}frames", "_".repeat(47)));
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Message {
     pub part: Part,
     /// Of which protocol.
     pub protocol: Protocol,
+    /// The protocol whose parser read it: `protocol`, or what that is spoken inside of on this connection (gRPC-Web: any HTTP). It says how
+    /// answers find their requests.
+    pub carrier: Protocol,
     /// Which way it went.
     pub direction: Direction,
     /// Its first byte.
@@ -115,6 +118,7 @@ impl Message {
             kind,
             part,
             protocol,
+            carrier: protocol.carrier(),
             direction,
             start: at,
             end: at,

@@ -53,10 +53,9 @@ impl Turn<'_> {
         if conn.handed_over {
             return Err(Reject::HandedOver);
         }
-        let carrier = message.protocol.carrier();
-        if conn.protocol != carrier && (conn.protocol == Protocol::Unknown || carrier == message.protocol) {
+        if conn.protocol != message.carrier {
             let first = conn.protocol == Protocol::Unknown;
-            conn.protocol = carrier;
+            conn.protocol = message.carrier;
             if first {
                 self.first_of(conn);
             }
@@ -87,7 +86,7 @@ impl Turn<'_> {
 
     fn request(&mut self, conn: &mut Connection, message: &mut Message) -> Result<Taken, Reject> {
         let head = message.part == Part::Head;
-        let by_id = message.protocol.pairing() == Pairing::ById;
+        let by_id = message.carrier.pairing() == Pairing::ById;
         if head && !by_id {
             conn.request_due = Due::OfNobody;
         }
@@ -103,7 +102,7 @@ impl Turn<'_> {
             self.report(Exchange { one_way: true, ..exchange });
             return Ok(Taken::Passed);
         }
-        if conn.line.first().is_none() && !message.protocol.asks_again_unanswered() {
+        if conn.line.first().is_none() && !message.carrier.asks_again_unanswered() {
             // If an answer to what went before was due still, it went by unread.
             conn.nobodys_answers = 0;
         }
@@ -145,7 +144,7 @@ impl Turn<'_> {
     }
 
     fn request_end(&mut self, conn: &mut Connection, message: &Message) -> Result<Taken, Reject> {
-        let by_id = message.protocol.pairing() == Pairing::ById;
+        let by_id = message.carrier.pairing() == Pairing::ById;
         let at = match std::mem::take(&mut conn.request_due) {
             // None: it was answered before it ended.
             _ if by_id => self.slab.by_id(self.slot, message.id),
@@ -165,14 +164,14 @@ impl Turn<'_> {
     }
 
     fn response(&mut self, conn: &mut Connection, message: &mut Message) -> Result<Taken, Reject> {
-        let by_id = message.protocol.pairing() == Pairing::ById;
+        let by_id = message.carrier.pairing() == Pairing::ById;
         // In order, one answer has to end before the next begins: the end of the former was not seen.
         if !by_id && let Due::Of(unfinished) = std::mem::take(&mut conn.response_due) {
             self.finish(conn, unfinished, None);
         }
         let head = message.part == Part::Head;
         let nobodys = conn.nobodys_answers > 0;
-        let found = match message.protocol.pairing() {
+        let found = match message.carrier.pairing() {
             Pairing::Fifo if nobodys => {
                 conn.nobodys_answers -= 1;
                 None
@@ -209,7 +208,7 @@ impl Turn<'_> {
     }
 
     fn response_end(&mut self, conn: &mut Connection, message: &mut Message) -> Result<Taken, Reject> {
-        let at = match message.protocol.pairing() {
+        let at = match message.carrier.pairing() {
             Pairing::ById => self.slab.by_id(self.slot, message.id).ok_or(Reject::Orphan)?,
             Pairing::Fifo => match std::mem::take(&mut conn.response_due) {
                 Due::Nothing => return Err(Reject::StrayEnd),

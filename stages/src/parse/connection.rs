@@ -147,7 +147,7 @@ impl Connection {
                 self.let_go(direction, work);
                 self.lane(direction).lost = true;
                 let context = self.context(direction, work.at, work.at);
-                self.wire.missed(context, &mut collect(work.out, work.conn, work.at));
+                self.wire.missed(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
             }
         }
         Ok(())
@@ -321,7 +321,7 @@ impl Connection {
         let protocol = self.wire.protocol();
         let mut message = Message::new(MessageKind::OneWay, Part::Whole, protocol, direction, work.at);
         message.upgrade = true;
-        collect(work.out, work.conn, work.at).message(message);
+        collect(self.wire.protocol(), work.out, work.conn, work.at).message(message);
     }
 
     /// Gives the verdict again if an operation was cut short of what it allows.
@@ -331,11 +331,12 @@ impl Connection {
         }
         let request = self.info.role.request_direction() == Some(segment.direction);
         let class = if request { self.budget.requests } else { self.budget.responses };
-        let full = self.budget.full;
         let lane = self.lane(segment.direction);
         let before = if segment.turn_start { 0 } else { lane.captured };
         lane.captured = before.saturating_add(u64::from(segment.captured.len));
-        let short = segment.gap > 0 && segment.captured.len > 0 && (full || lane.captured < 1 << class);
+        let short = segment.gap > 0 && segment.captured.len > 0 && lane.captured < 1 << class;
+        // In full, the payload of a large frame is meant to be missing: there a lost framing tells (see `lose`).
+        let short = short && !self.budget.full;
         if short && work.at.since(self.told) >= limits::VERDICT_AGAIN {
             work.counts.recalled += 1;
             self.tell(work);
@@ -346,7 +347,7 @@ impl Connection {
         self.asked = 0;
         self.lane(direction).lost = false;
         let context = self.context(direction, work.at, work.at);
-        self.wire.turn(context, &mut collect(work.out, work.conn, work.at));
+        self.wire.turn(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
     }
 
     /// Bytes behind what is carried; the first of them moved at `start`.
@@ -429,7 +430,11 @@ impl Connection {
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let context = self.context(direction, if used < old { start } else { work.at }, work.at);
             let before = work.out.items.len();
-            let step = self.wire.parse(context, Input::Bytes(rest), &mut collect(work.out, work.conn, work.at));
+            let step = self.wire.parse(
+                context,
+                Input::Bytes(rest),
+                &mut collect(self.wire.protocol(), work.out, work.conn, work.at),
+            );
             if work.out.items.len() > before {
                 self.malformed_turns = 0;
                 self.expect(direction, before, work);
@@ -463,7 +468,11 @@ impl Connection {
         }
         loop {
             let context = self.context(direction, work.at, work.at);
-            match self.wire.parse(context, Input::Gap(left), &mut collect(work.out, work.conn, work.at)) {
+            match self.wire.parse(
+                context,
+                Input::Gap(left),
+                &mut collect(self.wire.protocol(), work.out, work.conn, work.at),
+            ) {
                 Step::Consumed(n) => match left.get().checked_sub(n.get()).and_then(NonZeroU64::new) {
                     Some(rest) => left = rest,
                     None => return Ok(()),
@@ -530,7 +539,11 @@ impl Connection {
     /// The framing of a direction is lost up to its next turn.
     fn lose(&mut self, direction: Direction, work: &mut Work<'_>) {
         let context = self.context(direction, work.at, work.at);
-        self.wire.lost(context, &mut collect(work.out, work.conn, work.at));
+        self.wire.lost(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
+        if self.budget.full && work.at.since(self.told) >= limits::VERDICT_AGAIN {
+            work.counts.recalled += 1;
+            self.tell(work);
+        }
         let lane = self.lane(direction);
         lane.lost = true;
         lane.wanted = 0;
@@ -546,7 +559,7 @@ impl Connection {
             self.lose(direction, work);
         }
         let context = self.context(direction, work.at, work.at);
-        self.wire.end(context, &mut collect(work.out, work.conn, work.at));
+        self.wire.end(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
     }
 
     /// Nothing more of this connection is parsed.
@@ -615,6 +628,6 @@ fn gap_of(segment: &Segment, kept: usize) -> u64 {
     u64::from(segment.captured.len).saturating_sub(kept as u64).saturating_add(segment.gap)
 }
 
-fn collect(out: &mut MessageBatch, conn: ConnKey, at: Nanos) -> Collect<'_> {
-    Collect { items: &mut out.items, conn, at }
+fn collect(carrier: Protocol, out: &mut MessageBatch, conn: ConnKey, at: Nanos) -> Collect<'_> {
+    Collect { items: &mut out.items, conn, at, carrier }
 }

@@ -84,10 +84,15 @@ pub(super) struct Collect<'a> {
     pub(super) items: &'a mut Vec<About<Message>>,
     pub(super) conn: ConnKey,
     pub(super) at: Nanos,
+    /// The protocol that is parsed.
+    pub(super) carrier: Protocol,
 }
 
 impl Sink for Collect<'_> {
-    fn message(&mut self, message: Message) {
+    fn message(&mut self, mut message: Message) {
+        if message.protocol.carrier() != message.protocol {
+            message.carrier = self.carrier;
+        }
         self.items.push(About { conn: self.conn, at: self.at, what: What::Item(message) });
     }
 }

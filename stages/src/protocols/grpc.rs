@@ -62,6 +62,8 @@ impl Flavor {
 /// The name of a call, from the path of its request: `package.Service/Method`.
 #[must_use]
 pub fn target(path: &[u8]) -> &[u8] {
+    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
+    let path = path.get(..end).unwrap_or(path);
     path.strip_prefix(b"/").unwrap_or(path)
 }
 

@@ -6,8 +6,8 @@
 //! it is reported once, with the promised stream as id, as if the client had sent it when the promise came.
 //!
 //! A connection may be joined late, and bytes may be missing. A gap inside a frame of known length is walked over; one in a
-//! header block makes the dynamic table unknown. Any other gap loses the framing: a direction is found again where a turn
-//! begins with what looks like a frame. What the decoder cannot know stays empty and is never guessed.
+//! header block makes the dynamic table unknown. Any other gap loses the framing: a direction is found again where what follows,
+//! or a later turn, begins with what looks like a frame. What the decoder cannot know stays empty and is never guessed.
 //!
 //! Absent: flow control, priorities, content, TLS (`h2` by ALPN), the SETTINGS of an h2c upgrade's request.
 
@@ -58,13 +58,15 @@ struct Lane {
     draft: Option<Draft>,
     /// A header block was read.
     decoded: bool,
+    /// A turn begins with the next bytes.
+    turns: bool,
     /// Largest frame that the other side allows, as far as it said.
     largest: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 enum Phase {
-    /// Somewhere: the next turn may begin with a frame.
+    /// Somewhere: the next bytes may begin with a frame.
     #[default]
     Apart,
     /// Before a frame.
@@ -112,7 +114,9 @@ impl Wire for Http2 {
         probe::probe(prefix, context)
     }
 
-    fn turn(_state: &mut State, _context: Context, _sink: &mut dyn Sink) {}
+    fn turn(state: &mut State, context: Context, _sink: &mut dyn Sink) {
+        state.lane(context).turns = true;
+    }
 
     fn parse(state: &mut State, context: Context, input: Input<'_>, sink: &mut dyn Sink) -> Step {
         let way = &mut Way { context, sink };
@@ -121,7 +125,12 @@ impl Wire for Http2 {
             (Input::Bytes(bytes), Phase::Between) => state.between(bytes, way),
             (Input::Bytes(bytes), Phase::Apart) => state.apart(bytes, way),
             (Input::Gap(gap), Phase::Inside(frame)) => state.gap(frame, gap, way),
-            (Input::Gap(_), Phase::Between | Phase::Apart) => Step::Lost,
+            (Input::Gap(gap), Phase::Between | Phase::Apart) => {
+                // What follows may begin with a frame: operations and packets mostly do.
+                state.lost(false, way);
+                state.lane(context).turns = false;
+                Step::Consumed(gap)
+            }
         }
     }
 
@@ -135,7 +144,8 @@ impl Wire for Http2 {
 
     fn end(state: &mut State, context: Context, sink: &mut dyn Sink) {
         let way = &mut Way { context, sink };
-        state.lost(false, way);
+        // What is due is not in doubt: it did not come.
+        state.lost(true, way);
         if !context.is_request() {
             state.streams.close(way);
         }
@@ -153,15 +163,23 @@ impl State {
         if context.is_request() { response } else { request }
     }
 
-    /// At the beginning of a turn, not knowing where in a frame that is.
+    /// At the beginning of a turn, or behind a gap, not knowing where in a frame that is.
     fn apart(&mut self, bytes: &[u8], way: &mut Way<'_>) -> Step {
         if way.context.is_request() && agrees(bytes, frame::PREFACE) {
             return self.preface(bytes);
         }
-        let Some(header) = Header::read(bytes) else { return need(frame::HEADER, bytes) };
-        let next = usize::try_from(header.len).ok().and_then(|len| bytes.get(frame::HEADER + len..));
-        let next = next.and_then(Header::read);
-        if !header.is_plausible() || next.is_some_and(|next| !next.is_plausible()) {
+        let turns = self.lane(way.context).turns;
+        let Some(header) = Header::read(bytes) else {
+            return if turns { need(frame::HEADER, bytes) } else { Step::Lost };
+        };
+        let (frames, exact) = frame::chain(bytes);
+        let begins = if turns {
+            frames > 0 || bytes.len() < header.size()
+        } else {
+            // Behind a gap bytes may be anything: all of them must be frames, the first a head that can be read.
+            exact && frames > 1 && probe::speaks(header, bytes).is_some()
+        };
+        if !header.is_plausible() || !begins {
             return Step::Lost;
         }
         self.lane(way.context).phase = Phase::Between;

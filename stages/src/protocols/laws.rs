@@ -197,9 +197,11 @@ impl<W: Wire> Drive<W> {
 
     /// Turns went by unseen.
     pub(crate) fn missed(&mut self, direction: Direction) {
-        let mut lane = std::mem::take(&mut self.lanes[direction.index()]);
-        self.lose(direction, &mut lane);
-        self.lanes[direction.index()] = lane;
+        let context = self.context(direction);
+        if !self.handed_over {
+            W::missed(&mut self.state, context, &mut self.out);
+        }
+        self.lanes[direction.index()] = Lane { lost: true, ..Lane::default() };
     }
 
     fn lose(&mut self, direction: Direction, lane: &mut Lane) {

@@ -70,6 +70,11 @@ impl Header {
         Some(Self { len: u32::from_be_bytes([0, a, b, c]), kind, flags, stream, reserved: d & 0x80 != 0 })
     }
 
+    /// Bytes of the whole frame.
+    pub(super) fn size(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX).saturating_add(HEADER)
+    }
+
     pub(super) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -140,6 +145,21 @@ impl Header {
     fn sound(&self) -> bool {
         !self.reserved && self.check(USUAL_SIZE).is_ok()
     }
+}
+
+/// How many whole and plausible frames `bytes` begins with, and whether they end where it ends. None if what follows them is
+/// no frame.
+pub(super) fn chain(mut bytes: &[u8]) -> (usize, bool) {
+    let mut frames = 0;
+    while let Some(header) = Header::read(bytes) {
+        if !header.is_plausible() {
+            return (0, false);
+        }
+        let Some(rest) = bytes.get(header.size()..) else { return (frames, false) };
+        bytes = rest;
+        frames += 1;
+    }
+    (frames, bytes.is_empty())
 }
 
 /// A setting of a SETTINGS frame that matters (section 6.5.2).

@@ -21,7 +21,7 @@ pub(super) fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
     }
     let payload = prefix.get(HEADER..).unwrap_or(&[]);
     let alone = match first.kind {
-        Kind::Headers if first.stream % 2 == 1 => headers(first, payload),
+        Kind::Headers if first.stream % 2 == 1 => headers(first, prefix),
         Kind::Settings if first.len > 0 => settings(payload, context),
         _ => Told::Nothing,
     };
@@ -64,19 +64,29 @@ fn early(prefix: &[u8]) -> Probe {
     if too_large || kind.is_some_and(|kind| *kind > 9) { Probe::NoMatch } else { Probe::NeedMore }
 }
 
-/// The first byte of the block: `:method` and its values, `:status` and its values or a literal one, of the static table
-/// (RFC 7541, appendix A).
-fn headers(header: Header, payload: &[u8]) -> Told {
+/// What a frame of headers tells alone.
+fn headers(header: Header, bytes: &[u8]) -> Told {
     if !header.has(frame::END_HEADERS) || header.stream >= 1 << 24 {
         return Told::Nothing;
     }
-    let at = usize::try_from(header.fixed()).unwrap_or(usize::MAX);
-    match payload.get(at) {
-        Some(0x82 | 0x83) => Told::Is(Speaker::Client),
-        Some(0x88..=0x8e) => Told::Is(Speaker::Server),
-        Some(_) => Told::Nothing,
-        None => Told::Wait,
+    if bytes.len() <= first_of_block(header) {
+        return Told::Wait;
     }
+    speaks(header, bytes).map_or(Told::Nothing, Told::Is)
+}
+
+/// Who says a frame of headers, by the first byte of the block: `:method` and its values, `:status` and its values, of the
+/// static table (RFC 7541, appendix A). `bytes`: from the beginning of the frame.
+pub(super) fn speaks(header: Header, bytes: &[u8]) -> Option<Speaker> {
+    match bytes.get(first_of_block(header)).filter(|_| header.kind == Kind::Headers) {
+        Some(0x82 | 0x83) => Some(Speaker::Client),
+        Some(0x88..=0x8e) => Some(Speaker::Server),
+        _ => None,
+    }
+}
+
+fn first_of_block(header: Header) -> usize {
+    usize::try_from(header.fixed()).unwrap_or(0) + HEADER
 }
 
 /// The first entry: an identifier and a value that it may have (RFC 9113, section 6.5.2). The identifiers that came later, and

@@ -4,7 +4,7 @@ mod cut;
 
 use super::*;
 use crate::flow::conn::{Direction, Role, Transport};
-use crate::flow::message::{Message, MessageKind, Status};
+use crate::flow::message::{Message, MessageKind, Part, Status};
 use crate::protocols::http1::Http1;
 use crate::protocols::laws::{self, Conversation, Drive, folded};
 use crate::protocols::{Protocol, Speaker, Successor};
@@ -376,4 +376,25 @@ fn what_a_server_will_not_serve_is_broken_off() {
     assert_eq!((last.kind, last.id, last.aborted), (MessageKind::Response, 3, true));
     drive.bytes(Ingress, &frame_of(1, 0x5, 1, &[0x88]));
     assert_eq!(drive.out.0.last().unwrap().code, "200");
+}
+
+#[test]
+fn what_comes_behind_a_gap_is_read_if_it_begins_with_a_frame() {
+    let mut drive = opened();
+    drive.turn(Ingress);
+    drive.gap(Ingress, 47);
+    drive.bytes(Ingress, &[frame_of(1, 0x4, 1, &[0x88]), frame_of(0, 0x1, 1, b"abc")].concat());
+    let said: Vec<_> = drive.out.0.iter().map(|message| (message.kind, message.part, message.status)).collect();
+    assert_eq!(
+        said[1..],
+        [(MessageKind::Response, Part::Head, Status::Ok), (MessageKind::Response, Part::End, Status::Unknown)]
+    );
+}
+
+#[test]
+fn what_was_not_answered_at_the_end_stays_so() {
+    let mut drive = opened();
+    drive.end(Egress);
+    drive.end(Ingress);
+    assert_eq!(drive.out.0.len(), 1, "no answer is made up");
 }

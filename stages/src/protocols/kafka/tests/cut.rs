@@ -190,5 +190,5 @@ fn what_is_remembered_is_bounded() {
         drive.state.0.shared.topics.learn(id, &"orders".into());
     }
     assert_eq!(drive.state.0.shared.topics.len(), MAX_TOPICS);
-    assert!(State::MAX_BYTES < 256 * 1024, "{}", State::MAX_BYTES);
+    const { assert!(State::MAX_BYTES < 256 * 1024) };
 }
