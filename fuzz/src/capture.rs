@@ -15,8 +15,8 @@ const MAX_PACKETS: usize = 400;
 const HEADER: [u8; 24] = [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0];
 /// A section header of pcapng and an interface of link type raw IP.
 const SECTION: [u8; 48] = [
-    0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 28, 0,
-    0, 0, 1, 0, 0, 0, 20, 0, 0, 0, 101, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0,
+    0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+    28, 0, 0, 0, 1, 0, 0, 0, 20, 0, 0, 0, 101, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0,
 ];
 
 /// Reads the file that `data` stands for; what comes out follows on itself.
@@ -67,12 +67,13 @@ fn packets(mut script: Script<'_>, udp: bool) -> Vec<u8> {
         let step = u32::from(script.byte().unwrap_or(0));
         let payload: Vec<u8> = (0..what >> 1 & 0x1f).collect();
         // Mostly near to where the stream stands, before or behind it.
-        let seq = if flags & 0x80 != 0 { script.number() as u32 } else { at[client].wrapping_add(step).wrapping_sub(64) };
+        let seq =
+            if flags & 0x80 != 0 { script.number() as u32 } else { at[client].wrapping_add(step).wrapping_sub(64) };
         let ack = at[1 - client].wrapping_add(u32::from(flags >> 6 & 1) * step);
         at[client] = at[client].wrapping_add(payload.len() as u32);
         micros += if what & 0x80 != 0 { script.number() % 5_000_000 } else { 10 };
         let packet = packet(client == 1, udp, seq, ack, flags & 0x17, &payload);
-        let cut = if what & 0x40 != 0 { packet.len().saturating_sub(usize::from(step % 24)) } else { packet.len() };
+        let cut = if what & 0x40 != 0 { packet.len().saturating_sub((step % 24) as usize) } else { packet.len() };
         for word in [micros / 1_000_000, micros % 1_000_000, cut as u64, packet.len() as u64] {
             file.extend((word as u32).to_le_bytes());
         }
