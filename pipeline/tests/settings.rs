@@ -55,7 +55,7 @@ fn file_environment_and_flags_win_in_this_order() {
 fn everything_that_is_wrong_is_said_at_once_with_key_value_place_and_remedy() {
     let (dir, mut sources) = with_file(
         "typo = 1\n[http]\nlisen = \"x\"\n[probe]\nring_bytes = \"5MiB\"\nshards = 9\nrung = \"fast\"\n\
-         [match]\ntimeout = \"soon\"\n[filter.deny]\nport = [0, 99999]\nprotocol = [\"kafka\"]\n[converge]\nroutes = \"/a\"\n",
+         [match]\ntimeout = \"soon\"\n[filter.deny]\nport = [0, 99999]\nprotocol = [\"gopher\"]\n[converge]\nroutes = \"/a\"\n",
     );
     sources.environment =
         vec![("REDTAP__HTTP__LISTN".into(), "1".into()), ("REDTAP__SERIES__EXPIRY".into(), "1s".into())];
@@ -75,7 +75,10 @@ fn everything_that_is_wrong_is_said_at_once_with_key_value_place_and_remedy() {
         ),
         format!("filter.deny.port = \"0\" ({file}): is not a port; write a number from 1 to 65535"),
         format!("filter.deny.port = \"99999\" ({file}): is not a port; write a number from 1 to 65535"),
-        format!("filter.deny.protocol = \"kafka\" ({file}): is not a protocol known here; write http, redis or dns"),
+        format!(
+            "filter.deny.protocol = \"gopher\" ({file}): is not a protocol known here; write http, http2, grpc, redis, dns, mysql, \
+             postgresql or kafka"
+        ),
         format!(
             "converge.routes = \"/a\" ({file}): has the wrong shape; write a list of values, such as [\"a\", \"b\"]"
         ),

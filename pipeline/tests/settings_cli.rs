@@ -63,7 +63,7 @@ fn replay_of_what_is_no_recording_says_so() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),
-        "redtap: cannot replay x\n  because: not a recording: it does not begin with `redtapev`\n"
+        "redtap: cannot replay x\n  because: neither a packet capture (pcap, pcapng) nor a recording: it begins with [73, 6f, 6d, 65, 74, 68, 69, 6e]\n"
     );
     let output = redtap(&dir, &["replay", "missing"]);
     assert_eq!(

@@ -106,8 +106,8 @@ fn is_silent_about_what_it_does_not_know() {
     let foreign: &[&[(Direction, &[u8])]] = &[
         &[(Egress, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")],
         &[(Ingress, b"SSH-2.0-OpenSSH_9.2\r\n"), (Egress, b"SSH-2.0-x\r\n")],
-        &[(Egress, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), (Ingress, b"\0\0\x12\x04\0\0\0\0\0")],
-        &[(Egress, b"\0\0\0\x08\x04\xd2\x16\x2f"), (Ingress, b"R\0\0\0\x08\0\0\0\0")],
+        &[(Egress, b"AMQP\0\0\x09\x01"), (Ingress, b"\x01\0\0\0\0\x01\xfd\0\x0a\0\x0a\0\x09")],
+        &[(Ingress, b"220 mail.example.org ESMTP\r\n"), (Egress, b"EHLO client.example.org\r\n")],
     ];
     for turns in foreign {
         assert_eq!(protocol_of(info(1), turns), Protocol::Foreign, "{turns:?}");

@@ -298,10 +298,12 @@ fn memory_for_unfinished_bytes_is_bounded_in_all_and_given_back() {
 fn a_datagram_carries_nothing_over_to_the_next() {
     let mut both = Both::new();
     let mut traffic = Traffic::of(0, ConnInfo { transport: Transport::Udp, ..info(1) });
-    traffic.protocol = Protocol::Http1;
-    traffic.say(Egress, GET, 0).say(Egress, b"GET /half HT", 0).say(Egress, b"TP/1.1\r\n\r\n", 0).say(Egress, GET, 0);
+    let question: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x02bc\0\0\x01\0\x01";
+    let (begin, rest) = question.split_at(8);
+    traffic.protocol = Protocol::Dns;
+    traffic.say(Egress, question, 0).say(Egress, begin, 0).say(Egress, rest, 0).say(Egress, question, 0);
     both.run(&mut traffic);
-    assert_eq!(said(&both.messages()), ["GET /a", "GET /a"]);
+    assert_eq!(said(&both.messages()), ["A a.bc", "A a.bc"]);
 }
 
 #[test]

@@ -77,6 +77,8 @@ struct Lane {
     last: Nanos,
     /// The framing was lost to a gap: the next turn may begin in the middle of something.
     torn: bool,
+    /// A turn began with what is no start line.
+    strange: bool,
     /// The next bytes may be no beginning; take only what looks like one.
     resync: bool,
 }
@@ -158,7 +160,9 @@ impl Wire for Http1 {
 
     fn lost(state: &mut State, context: Context, sink: &mut dyn Sink) {
         state.lost(context, sink);
-        state.lane(context).torn = true;
+        // After bytes that are no HTTP nothing is in the middle of anything: more of them must be refused as well.
+        let lane = state.lane(context);
+        lane.torn = !std::mem::take(&mut lane.strange);
     }
 
     fn missed(state: &mut State, context: Context, sink: &mut dyn Sink) {
@@ -284,7 +288,10 @@ impl State {
                 self.unread(context);
                 consumed(input.len())
             }
-            Err(malformed) => Step::Malformed(malformed),
+            Err(malformed) => {
+                lane.strange = true;
+                Step::Malformed(malformed)
+            }
         }
     }
 

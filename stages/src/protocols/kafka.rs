@@ -1,7 +1,7 @@
 //! Protocol `kafka`: every API of Apache Kafka 3.9 and 4.1 in every version, flexible ones included (KIP-482).
 //!
 //! Of a request, what its header says and its first topic is read; of a response, which only its request tells how to read, the first
-//! error code that is not 0. Both are found by layouts ([`apis`]), and what lies between (batches of records, above all) is skipped
+//! error code that is not 0. Both are found by layouts (`apis`), and what lies between (batches of records, above all) is skipped
 //! by its length whether it was captured or not. Topic ids (KIP-516) go by the names that the broker told on the same connection,
 //! and requests of a fetch session that name no topic (KIP-227) by the first one of the session; else the target is empty.
 //!

@@ -1,7 +1,7 @@
 //! Bodies of calls: how many messages, and, in gRPC-Web, the trailers at their end.
 //!
 //! A message has a prefix of five bytes: flags and its length, which may lie in several pieces. Absent: content. Bounded:
-//! [`MAX_LINE`] bytes of a line of the trailers are kept, in place.
+//! `MAX_LINE` bytes of a line of the trailers are kept, in place.
 
 use super::Flavor;
 
