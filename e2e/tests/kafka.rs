@@ -19,7 +19,7 @@ const CODE: &str = "messaging_response_status_code";
 /// What a broker is started with.
 const NEEDS: [&str; 3] = ["java", "python3", "kcat"];
 const KITS: [Kit; 2] = [Kit::Kafka, Kit::Python];
-const BROKER: &str = "kafka.Kafka";
+const BROKER: &str = "Kafka";
 
 /// Operations by name, of one service or all.
 fn operations(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> BTreeMap<String, u64> {
