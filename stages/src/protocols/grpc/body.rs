@@ -207,7 +207,8 @@ mod tests {
     use super::*;
 
     /// Two messages, one of them empty, and trailers.
-    const WEB: &[u8] = b"\x00\x00\x00\x00\x03abc\x00\x00\x00\x00\x00\x80\x00\x00\x00\x1fgrpc-message:no\r\ngrpc-status: 5\r\n";
+    const WEB: &[u8] =
+        b"\x00\x00\x00\x00\x03abc\x00\x00\x00\x00\x00\x80\x00\x00\x00\x1fgrpc-message:no\r\ngrpc-status: 5\r\n";
 
     fn in_pieces(flavor: Flavor, bytes: &[u8], size: usize) -> Body {
         let mut body = Body::new(flavor);

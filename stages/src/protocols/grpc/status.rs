@@ -92,12 +92,10 @@ mod tests {
 
     #[test]
     fn names_the_codes() {
-        assert_eq!([name(OK), name(UNIMPLEMENTED), name(16), name(17)], [
-            Some("OK"),
-            Some("UNIMPLEMENTED"),
-            Some("UNAUTHENTICATED"),
-            None
-        ]);
+        assert_eq!(
+            [name(OK), name(UNIMPLEMENTED), name(16), name(17)],
+            [Some("OK"), Some("UNIMPLEMENTED"), Some("UNAUTHENTICATED"), None]
+        );
         for (code, want) in [(CANCELLED, "CANCELLED"), (INTERNAL, "INTERNAL"), (UNAVAILABLE, "UNAVAILABLE")] {
             assert_eq!(name(code), Some(want));
         }

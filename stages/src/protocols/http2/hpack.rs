@@ -280,7 +280,8 @@ impl Integer {
 
     /// From a byte behind the prefix; true if it was the last.
     fn more(&mut self, byte: u8) -> Result<bool, Malformed> {
-        let add = u32::from(byte & 0x7f).checked_shl(self.shift).filter(|add| add >> self.shift == u32::from(byte & 0x7f));
+        let add =
+            u32::from(byte & 0x7f).checked_shl(self.shift).filter(|add| add >> self.shift == u32::from(byte & 0x7f));
         let Some(value) = add.and_then(|add| self.value.checked_add(add)).filter(|value| *value <= MAX_INTEGER) else {
             return malformed("integer", "is too large");
         };

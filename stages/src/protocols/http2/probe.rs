@@ -34,7 +34,9 @@ pub(super) fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
     let next = usize::try_from(first.len).ok().and_then(|len| payload.get(len..)).unwrap_or(&[]);
     match Header::read(next) {
         // Two of nothing but zeros and a type are too little to go by.
-        Some(next) if next.is_plausible() && (first.len > 0 || next.len > 0) => Probe::Match(speaker_of_two(first, context)),
+        Some(next) if next.is_plausible() && (first.len > 0 || next.len > 0) => {
+            Probe::Match(speaker_of_two(first, context))
+        }
         Some(_) => Probe::NoMatch,
         None => Probe::NeedMore,
     }
@@ -97,5 +99,9 @@ fn settings(payload: &[u8], context: ProbeContext) -> Told {
 }
 
 fn speaker_of_two(first: Header, context: ProbeContext) -> Speaker {
-    if first.kind == Kind::Settings && !context.late && !first.has(frame::ACK) { Speaker::Server } else { Speaker::Either }
+    if first.kind == Kind::Settings && !context.late && !first.has(frame::ACK) {
+        Speaker::Server
+    } else {
+        Speaker::Either
+    }
 }

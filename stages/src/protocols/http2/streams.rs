@@ -503,4 +503,3 @@ fn http(message: &mut Message, code: Option<u16>) {
     message.code = Token::from_number(code.into());
     message.status = if code < 400 { Status::Ok } else { Status::Error };
 }
-

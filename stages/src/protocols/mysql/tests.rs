@@ -59,11 +59,26 @@ fn shown(conversation: &Conversation) -> Vec<String> {
 #[test]
 fn dump() {
     for (name, c) in [
-        ("cli", recording!("cli")), ("cli_compressed", recording!("cli_compressed")), ("pymysql", recording!("pymysql")), ("multi", recording!("multi")),
-        ("error_in_rows", recording!("error_in_rows")), ("infile", recording!("infile")), ("large", recording!("large")), ("connector", recording!("connector")),
-        ("mysqlclient", recording!("mysqlclient")), ("mysqlclient_compressed", recording!("mysqlclient_compressed")), ("wrong", recording!("wrong_password")),
-        ("auth_switch", recording!("auth_switch")), ("c_connector", recording!("c_connector")), ("too_many", recording!("too_many")), ("killed", recording!("killed")),
-        ("encrypted", recording!("encrypted")), ("node", recording!("node")), ("node_compressed", recording!("node_compressed")), ("go", recording!("go")), ("go_compressed", recording!("go_compressed")),
+        ("cli", recording!("cli")),
+        ("cli_compressed", recording!("cli_compressed")),
+        ("pymysql", recording!("pymysql")),
+        ("multi", recording!("multi")),
+        ("error_in_rows", recording!("error_in_rows")),
+        ("infile", recording!("infile")),
+        ("large", recording!("large")),
+        ("connector", recording!("connector")),
+        ("mysqlclient", recording!("mysqlclient")),
+        ("mysqlclient_compressed", recording!("mysqlclient_compressed")),
+        ("wrong", recording!("wrong_password")),
+        ("auth_switch", recording!("auth_switch")),
+        ("c_connector", recording!("c_connector")),
+        ("too_many", recording!("too_many")),
+        ("killed", recording!("killed")),
+        ("encrypted", recording!("encrypted")),
+        ("node", recording!("node")),
+        ("node_compressed", recording!("node_compressed")),
+        ("go", recording!("go")),
+        ("go_compressed", recording!("go_compressed")),
     ] {
         let drive = Drive::<Mysql>::new(Transport::Tcp).conversation(&c);
         println!("== {name} refusals {}", drive.refusals);

@@ -42,7 +42,9 @@ fn large_recordings_are_read_alike_whole_and_in_pieces() {
 
 #[test]
 fn gaps_never_panic_and_the_next_connection_is_read_as_ever() {
-    for (name, conversation) in small().filter(|(_, held)| held.turns.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < 1_050) {
+    for (name, conversation) in
+        small().filter(|(_, held)| held.turns.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < 1_050)
+    {
         eprintln!("{name}");
         laws::keeps_gaps::<Http2>(&conversation, true);
     }
@@ -153,4 +155,3 @@ proptest! {
         prop_assert!(drive.out.0.len() <= bytes.len() + 16);
     }
 }
-
