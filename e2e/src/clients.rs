@@ -1,11 +1,14 @@
-//! Servers and clients of `e2e/clients/`, as `cargo xtask install` built them into `target/e2e-clients/`, and the talk with
-//! those that take orders.
+//! Servers and clients whose libraries come from language registries: the programs are in `e2e/clients/`, and `cargo xtask
+//! install` builds them with their libraries into `target/e2e-clients/`, once.
 
-use crate::sandbox::Sandbox;
-use anyhow::{Context, Result, bail};
-use std::io::{BufRead, BufReader, Lines, Write};
+pub mod mysql;
+pub mod obedient;
+pub mod postgres;
+pub mod sql;
+
+pub use obedient::Obedient;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::SystemTime;
 
 /// What is built together.
@@ -19,31 +22,45 @@ pub enum Kit {
     GrpcRust,
     /// A Kafka broker and its Java client.
     Kafka,
+    /// Go's database drivers.
+    SqlGo,
+    /// JDBC drivers.
+    SqlJava,
+    /// Node's database drivers.
+    SqlNode,
+    /// PHP's database extensions.
+    SqlPhp,
+    /// Python's database drivers.
+    SqlPython,
 }
 
 impl Kit {
+    /// Name of its folder, and what it is made of in `e2e/clients/`.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Python => ("python", "requirements.txt"),
+            Self::GrpcGo => ("grpc-go", "grpc-go"),
+            Self::GrpcRust => ("grpc-rust", "grpc-rust"),
+            Self::Kafka => ("kafka", "kafka"),
+            Self::SqlGo => ("sql-go", "sql-go"),
+            Self::SqlJava => ("sql-java", "sql-java"),
+            Self::SqlNode => ("sql-node", "sql-node/package-lock.json"),
+            Self::SqlPhp => ("sql-php", "sql-php"),
+            Self::SqlPython => ("sql-python", "sql-python/requirements.txt"),
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn folder(self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e-clients").join(match self {
-            Self::Python => "python",
-            Self::GrpcGo => "grpc-go",
-            Self::GrpcRust => "grpc-rust",
-            Self::Kafka => "kafka",
-        })
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e-clients").join(self.names().0)
     }
 
     /// True if it is built, and no file that it is built of has changed since.
     #[must_use]
     pub fn is_ready(self) -> bool {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(match self {
-            Self::Python => "requirements.txt",
-            Self::GrpcGo => "grpc-go",
-            Self::GrpcRust => "grpc-rust",
-            Self::Kafka => "kafka",
-        });
         let done = std::fs::metadata(self.folder().with_extension("done")).and_then(|file| file.modified());
-        done.is_ok_and(|done| youngest(&source).is_some_and(|source| source <= done))
+        done.is_ok_and(|done| youngest(&source(self.names().1)).is_some_and(|source| source <= done))
     }
 }
 
@@ -60,94 +77,4 @@ fn youngest(path: &Path) -> Option<SystemTime> {
 #[must_use]
 pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
-}
-
-/// A client that obeys lines and answers each with lines up to `done`. Ends, as at the end of its input, when dropped.
-#[derive(Debug)]
-pub struct Obedient {
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: Lines<BufReader<ChildStdout>>,
-    errors: PathBuf,
-}
-
-impl Obedient {
-    /// Starts one in the sandbox, born in its cgroup.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn start(sandbox: &Sandbox, program: &str, arguments: &[&str], env: &[(&str, &str)]) -> Result<Self> {
-        let errors =
-            tempfile::Builder::new().prefix("client-").tempfile_in(sandbox.folder())?.into_temp_path().keep()?;
-        let mut child = sandbox
-            .command(program, arguments)?
-            .envs(env.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&errors)?)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
-        let orders = child.stdin.take();
-        let answers = BufReader::new(child.stdout.take().context("no output")?).lines();
-        Ok(Self { child, orders, answers, errors })
-    }
-
-    /// Gives an order and waits until it is done; what it answered.
-    ///
-    /// # Errors
-    /// When it ends before.
-    pub fn ask(&mut self, order: &str) -> Result<Vec<String>> {
-        self.begin(order)?;
-        self.finish()
-    }
-
-    /// Gives an order.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn begin(&mut self, order: &str) -> Result<()> {
-        writeln!(self.orders.as_mut().context("its input is closed")?, "{order}").context(self.said())
-    }
-
-    /// Waits until an order is done; what was answered.
-    ///
-    /// # Errors
-    /// When it ends before.
-    pub fn finish(&mut self) -> Result<Vec<String>> {
-        let mut said = Vec::new();
-        for line in self.answers.by_ref() {
-            let line = line?;
-            if line == "done" {
-                return Ok(said);
-            }
-            said.push(line);
-        }
-        bail!("ended instead of obeying: {said:?}\n{}", self.said())
-    }
-
-    /// Lets it end, and waits for that.
-    ///
-    /// # Errors
-    /// When it ends with an error.
-    pub fn dismiss(mut self) -> Result<()> {
-        drop(self.orders.take());
-        let status = self.child.wait()?;
-        anyhow::ensure!(status.success(), "a client ended with {status}:\n{}", self.said());
-        Ok(())
-    }
-
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.errors).unwrap_or_default()
-    }
-}
-
-impl Drop for Obedient {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        // One that does not take the end of its input for its own end.
-        if let Ok(None) = self.child.try_wait() {
-            drop(self.child.kill());
-            drop(self.child.wait());
-        }
-    }
 }

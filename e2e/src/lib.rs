@@ -14,7 +14,8 @@ pub mod prometheus;
 pub mod sandbox;
 pub mod servers;
 
-/// True if a live test can run here; otherwise says why on stderr and in `REDTAP_SKIPS`, and fails where `CI=true`.
+/// True if a live test can run here, for which it needs `needs`; otherwise says why on stderr and in `REDTAP_SKIPS`, and fails
+/// where `CI=true`.
 ///
 /// # Panics
 /// In CI, where a skip is a failure.

@@ -6,5 +6,7 @@ pub mod dnsmasq;
 pub mod go_web;
 pub mod grpc;
 pub mod kafka;
+pub mod mariadb;
 pub mod nginx;
+pub mod postgres;
 pub mod redis;

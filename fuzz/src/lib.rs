@@ -17,9 +17,12 @@ use redtap_stages::limits;
 use redtap_stages::pair::{Pair, PairSettings};
 use redtap_stages::parse::Parse;
 use redtap_stages::protocols::Protocol;
+use redtap_stages::protocols::http2::hpack::{Decoder, Fields, Name};
 use redtap_stages::stage::{Batch, Ledger, Stage};
 use redtap_stages::time::Nanos;
 use std::sync::Arc;
+
+pub mod capture;
 
 /// Words that the grammars turn on.
 const WORDS: &[&[u8]] = &[
@@ -62,15 +65,80 @@ const WORDS: &[&[u8]] = &[
     b"\x02\x07orders",
     b"\0\0\0\x02\0\x06orders",
     b"\xff\xff\xff\xff\x7f",
+    b"\0\0\0\x08\x04\xd2\x16\x2f",
+    b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02",
+    b"\0\0\0\x1a\0\x03\0\0user\0a\0database\0b\0\0",
+    b"Q\0\0\0\x0dselect 1\0",
+    b"P\0\0\0\x11s\0select 1\0\0\0",
+    b"P\0\0\0\x10\0select 2\0\0\0",
+    b"B\0\0\0\x0ep\0s\0\0\0\0\0\0\0",
+    b"B\0\0\0\x0c\0\0\0\0\0\0\0\0",
+    b"D\0\0\0\x07Ss\0",
+    b"E\0\0\0\x0ap\0\0\0\0\x02",
+    b"E\0\0\0\x09\0\0\0\0\0",
+    b"C\0\0\0\x07Ss\0",
+    b"S\0\0\0\x04",
+    b"H\0\0\0\x04",
+    b"d\0\0\0\x081\tx\n",
+    b"c\0\0\0\x04",
+    b"X\0\0\0\x04",
+    b"S",
+    b"N",
+    b"R\0\0\0\x08\0\0\0\0",
+    b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04",
+    b"C\0\0\0\x0dSELECT 1\0",
+    b"s\0\0\0\x04",
+    b"E\0\0\0\x1bSERROR\0C42601\0Msyntax\0\0",
+    b"A\0\0\0\x0c\0\0\0\x01n\0p\0",
+    b"Z\0\0\0\x05I",
+    b"\x01\x00\x00\x00\x0e",
+    b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00",
+    b"\x07\x00\x00\x01\x00\x00\x00\x0a\x00\x00\x00",
+    b"\x09\x00\x00\x00\x03SELECT 1",
+    b"\x09\x00\x00\x00\x16SELECT ?",
+    b"\x0c\x00\x00\x01\x00\x01\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00",
+    b"\x0a\x00\x00\x00\x17\x01\x00\x00\x00\x00\x01\x00\x00\x00",
+    b"\x01\x00\x00\x01\x01",
+    b"\x04\x00\x00\x02\x03def",
+    b"\x05\x00\x00\x03\xfe\x00\x00\x02\x00",
+    b"\x09\x00\x00\x02\xff\x15\x04#28000",
+    b"\x02\x00\x00\x01\xfbx",
+    b"\x00\x00\x00\x03",
+    b"\xff\xff\xff\x00\x03",
+    b"\x0d\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x03SELECT 1",
+    b"\x0b\x00\x00\x01\x40\x00\x00\x78\x9c",
+    b"\x09\x00\x00\x00\x3c\x00\x00\x28\xb5\x2f\xfd",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\0\0",
+    b"\0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86",
+    b"\0\0\x01\x01\x04\0\0\0\x01\x88",
+    b"\0\0\x02\x01\0\0\0\0\x03\x83\x44",
+    b"\0\0\x04\x09\x04\0\0\0\x03\x03/a/",
+    b"\0\0\x15\x01\x04\0\0\0\x05\x83\x44\x04/s/m\x5f\x10application/grpc",
+    b"\0\0\x05\0\x01\0\0\0\x05\0\0\0\0\0",
+    b"\0\0\x0f\x01\x05\0\0\0\x05\x40\x0bgrpc-status\x01\x35",
+    b"\0\0\x05\0\x09\0\0\0\x01\x02ab\0\0",
+    b"\0\0\x04\x03\0\0\0\0\x05\0\0\0\x08",
+    b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0",
+    b"\0\0\x05\x05\x04\0\0\0\x01\0\0\0\x02\x82",
+    b"Upgrade: h2c\r\n",
+    b"POST /a.b/c HTTP/1.1\r\nContent-Type: application/grpc-web-text\r\nContent-Length: 8\r\n\r\nAAAAAAA=",
 ];
 
 /// Recordings of conversations.
 const RECORDINGS: &[&[u8]] = &[
     include_bytes!("../../stages/tests/fixtures/http1/nginx_pipeline.bin"),
     include_bytes!("../../stages/tests/fixtures/http1/node_trailers.bin"),
+    include_bytes!("../../stages/tests/fixtures/http2/nghttp_get.rec"),
+    include_bytes!("../../stages/tests/fixtures/http2/grpc_errors.rec"),
+    include_bytes!("../../stages/tests/fixtures/http2/curl_upgrade.rec"),
     include_bytes!("../../stages/tests/fixtures/http1/node_chunked_upload.bin"),
     include_bytes!("../../stages/tests/fixtures/kafka/group_11.rec"),
     include_bytes!("../../stages/tests/fixtures/kafka/fetch_by_id.rec"),
+    include_bytes!("../../stages/tests/fixtures/postgres/pgbench_pipeline.rec"),
+    include_bytes!("../../stages/tests/fixtures/postgres/jdbc.rec"),
+    include_bytes!("../../stages/tests/fixtures/mysql/c_connector.rec"),
+    include_bytes!("../../stages/tests/fixtures/mysql/mysqlclient_compressed.rec"),
 ];
 
 /// Longest piece of one step, bytes.
@@ -178,6 +246,36 @@ pub fn wire(protocol: Protocol, data: &[u8]) {
         assert!(made <= 4 * moved + 64, "{made} items of {moved} bytes");
     }
     feed(at, What::Closed(CloseReason::Fin), Vec::new());
+}
+
+/// Notes what comes out of a header block.
+#[derive(Default, PartialEq, Debug)]
+struct Noted(Vec<(u8, Vec<u8>)>);
+
+impl Fields for Noted {
+    fn field(&mut self, name: Name, value: &[u8], whole: bool) {
+        assert!(value.len() <= limits::MAX_TARGET);
+        self.0.push((name as u8 | u8::from(whole) << 7, value.to_vec()));
+    }
+}
+
+/// A row of header blocks, each with a length of one byte before it and a size of pieces behind that, through two decoders.
+pub fn header_blocks(data: &[u8]) {
+    let (mut whole, mut pieces) = (Decoder::default(), Decoder::default());
+    let mut rest = data;
+    while let Some((&[len, size], after)) = rest.split_first_chunk() {
+        let (block, after) = after.split_at(usize::from(len).min(after.len()));
+        rest = after;
+        let (mut one, mut many) = (Noted::default(), Noted::default());
+        let a = whole.feed(block, &mut one).map(|()| whole.end());
+        let fed = block.chunks(usize::from(size % 16) + 1).try_for_each(|piece| pieces.feed(piece, &mut many));
+        let b = fed.map(|()| pieces.end());
+        assert_eq!((a, &one), (b, &many));
+        if a.is_err() {
+            whole.forget();
+            pieces.forget();
+        }
+    }
 }
 
 /// A script of ring records of a few connections, some of them nonsense, through the first four stages.

@@ -1,12 +1,16 @@
 //! An exchange as one line of JSON, for people and scripts: `replay --records`, the live tail.
 //!
-//! Times are wall-clock nanoseconds since the epoch. Raw targets are shown here and nowhere else.
+//! Times are wall-clock nanoseconds since the epoch. Raw targets are shown here and nowhere else, and only if asked for: what is
+//! watched live is shown [masked](Targets::Masked) by default.
+
+mod target;
 
 use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::flow::message::Status;
 use redtap_stages::time::Nanos;
 use serde::Serialize;
+pub use target::Targets;
 
 /// One line. Field order is the order in the line; names as in `docs/metrics.md`.
 #[derive(Debug, Serialize)]
@@ -31,17 +35,31 @@ struct Line<'a> {
     response_bytes: u64,
     ttfb_ns: Option<u64>,
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "is_unknown")]
+    request_messages: u32,
+    #[serde(skip_serializing_if = "is_unknown")]
+    response_messages: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_unknown(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The line of an exchange, without a line feed. `wall_offset` is what to add to its times to get nanoseconds since the
 /// epoch.
 #[must_use]
-pub fn line(joined: &Joined, wall_offset: i64) -> String {
+pub fn line(joined: &Joined, wall_offset: i64, targets: Targets) -> String {
     let exchange = &joined.converged.exchange;
     let (client, server) = match exchange.side {
         Role::Server => (exchange.conn.remote, exchange.conn.local),
         Role::Client | Role::Unknown => (exchange.conn.local, exchange.conn.remote),
     };
+    let session = exchange.session.as_deref();
     let line = Line {
         start_ns: wall(exchange.start, wall_offset),
         duration_ns: exchange.duration().map(|duration| duration.0),
@@ -49,7 +67,7 @@ pub fn line(joined: &Joined, wall_offset: i64) -> String {
         client: client.to_string(),
         server: server.to_string(),
         method: exchange.method.as_str(),
-        target: exchange.target.as_str(),
+        target: &targets.of(exchange),
         status: status(joined),
         code: exchange.code.as_str(),
         one_way: exchange.one_way,
@@ -67,6 +85,10 @@ pub fn line(joined: &Joined, wall_offset: i64) -> String {
         response_bytes: exchange.response_bytes,
         ttfb_ns: exchange.answered.map(|answered| answered.since(exchange.start).0),
         error: exchange.no_answer.and_then(redtap_stages::flow::exchange::NoAnswer::error_type),
+        user: session.map_or("", |session| session.user.as_str()),
+        namespace: session.map_or("", |session| session.namespace.as_str()),
+        request_messages: exchange.request_messages,
+        response_messages: exchange.response_messages,
     };
     // Strings and numbers only: it cannot fail.
     serde_json::to_string(&line).unwrap_or_default()
@@ -93,7 +115,7 @@ mod tests {
     use redtap_stages::flow::conn::{Address, ConnInfo, Owner, Transport};
     use redtap_stages::flow::converged::Converged;
     use redtap_stages::flow::exchange::{Exchange, NoAnswer};
-    use redtap_stages::flow::message::Addresses;
+    use redtap_stages::flow::message::{Addresses, Session};
     use redtap_stages::protocols::Protocol;
     use redtap_stages::symbol::Interner;
     use redtap_stages::text::{Text, Token};
@@ -136,6 +158,8 @@ mod tests {
         let converged = Converged {
             exchange,
             endpoint: interner.intern("/a"),
+            collection: interner.intern(""),
+            namespace: interner.intern(""),
             method: interner.intern("GET"),
             code: interner.intern("200"),
         };
@@ -150,7 +174,7 @@ mod tests {
 
     #[test]
     fn writes_one_escaped_line_with_wall_clock_times() {
-        let line = line(&joined(Role::Server), 1_700_000_000_000_000_000);
+        let line = line(&joined(Role::Server), 1_700_000_000_000_000_000, Targets::Raw);
         assert_eq!(
             line,
             "{\"start_ns\":1700000000000001000,\"duration_ns\":2000,\"protocol\":\"http\",\"client\":\"10.0.0.1:40000\",\
@@ -165,14 +189,31 @@ mod tests {
         let mut record = joined(Role::Client);
         let exchange = &mut record.converged.exchange;
         exchange.status = Status::Unknown;
-        let unread = line(&record, 0);
+        let unread = line(&record, 0, Targets::Raw);
         assert!(unread.contains("\"client\":\"[::1]:8080\",\"server\":\"10.0.0.1:40000\""), "{unread}");
         assert!(unread.contains("\"status\":\"unknown\""), "{unread}");
         let exchange = &mut record.converged.exchange;
         (exchange.answered, exchange.end, exchange.no_answer) = (None, None, Some(NoAnswer::Reset));
-        let none = line(&record, 0);
+        let none = line(&record, 0, Targets::Raw);
         assert!(none.contains("\"duration_ns\":null"), "{none}");
         assert!(none.contains("\"status\":\"none\""), "{none}");
         assert!(none.ends_with("\"ttfb_ns\":null,\"error\":\"reset\"}"), "{none}");
+    }
+
+    #[test]
+    fn says_what_is_known_of_the_session_and_of_the_messages() {
+        let mut record = joined(Role::Client);
+        let exchange = &mut record.converged.exchange;
+        exchange.session = Some(Arc::new(Session { user: Text::from("ann"), namespace: Text::from("shop") }));
+        exchange.response_messages = 3;
+        let line = line(&record, 0, Targets::Raw);
+        let end = "\"error\":null,\"user\":\"ann\",\"namespace\":\"shop\",\"response_messages\":3}";
+        assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn a_masked_line_has_no_query_of_a_path() {
+        let line = line(&joined(Role::Server), 0, Targets::Masked);
+        assert!(line.contains("\"target\":\"/a\\\"b\\\\c\\n\\u0001\","), "{line}");
     }
 }

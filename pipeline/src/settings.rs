@@ -309,7 +309,10 @@ fn report(reader: &mut Reader<'_>, section: &str) -> ReportSelection {
         ports: reader.entries(&format!("{section}.port"), 64, port),
         protocols: reader.entries(&format!("{section}.protocol"), 8, |text| {
             let found = Protocol::ALL.iter().copied().find(|protocol| protocol.name() == text);
-            found.ok_or(("is not a protocol known here", "write http, redis or dns"))
+            found.ok_or((
+                "is not a protocol known here",
+                "write http, http2, grpc, redis, dns, mysql, postgresql or kafka",
+            ))
         }),
         routes: reader.entries(&format!("{section}.route"), 64, target),
     }

@@ -190,7 +190,9 @@ impl Aggregate {
             return at;
         }
         let all = self.words.overflow();
-        let named = metric.entry().labels.iter().filter(|label| label.source != Source::Fault);
+        // Not what other series may do without.
+        let named = metric.entry().labels.iter();
+        let named = named.filter(|label| !matches!(label.source, Source::Fault | Source::Version));
         let labels = named.map(|label| (label.name, all.clone())).collect();
         self.overflow_series += 1;
         self.insert(key, service, labels)

@@ -23,6 +23,7 @@ pub mod kafka;
 #[allow(dead_code, reason = "not every protocol needs every law")]
 pub(crate) mod laws;
 pub mod mysql;
+pub mod postgres;
 pub mod redis;
 pub mod traits;
 pub mod wire;
@@ -49,13 +50,16 @@ pub enum Protocol {
     Kafka,
     /// MySQL and MariaDB.
     Mysql,
+    /// PostgreSQL: frontend/backend protocol 3.
+    Postgres,
     /// Something else; identification gave up.
     Foreign,
 }
 
 impl Protocol {
     /// All that can be identified, in the order of the variants.
-    pub const ALL: &[Self] = &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql];
+    pub const ALL: &[Self] =
+        &[Self::Http1, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Kafka, Self::Mysql, Self::Postgres];
 
     /// What the stages want to know of it; `None` where identification has not settled on a protocol.
     #[must_use]
@@ -68,6 +72,7 @@ impl Protocol {
             Self::Grpc => Some(&grpc::Grpc::TRAITS),
             Self::Kafka => Some(&<kafka::Kafka as Wire>::TRAITS),
             Self::Mysql => Some(&<mysql::Mysql as Wire>::TRAITS),
+            Self::Postgres => Some(&<postgres::Postgres as Wire>::TRAITS),
             Self::Unknown | Self::Foreign => None,
         }
     }

@@ -21,6 +21,11 @@ const KITS: &[Kit] = &[
     Kit { name: "grpc-go", source: "grpc-go", build: grpc_go },
     Kit { name: "kafka", source: "kafka", build: kafka },
     Kit { name: "python", source: "requirements.txt", build: python },
+    Kit { name: "sql-go", source: "sql-go", build: sql_go },
+    Kit { name: "sql-java", source: "sql-java", build: sql_java },
+    Kit { name: "sql-node", source: "sql-node/package-lock.json", build: node },
+    Kit { name: "sql-php", source: "sql-php", build: sql_php },
+    Kit { name: "sql-python", source: "sql-python/requirements.txt", build: python },
 ];
 
 /// Builds what is missing, all at once: each mostly waits for its registry.
@@ -107,6 +112,37 @@ fn kafka(source: &Path, target: &Path) -> Result<()> {
     std::fs::write(&manifest, "Premain-Class: BrokerCounts\n")?;
     let mut jar = Command::new("jar");
     call(jar.arg("cfm").arg(target.join("counts.jar")).arg(manifest).arg("-C").arg(classes).arg("BrokerCounts.class"))
+}
+
+fn sql_go(source: &Path, target: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-mod=readonly", "-o"]).arg(target.join("sql")).arg(".").current_dir(source);
+    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
+}
+
+fn sql_java(source: &Path, target: &Path) -> Result<()> {
+    let lib = target.join("lib");
+    let output = format!("-DoutputDirectory={}", lib.display());
+    let mut maven = Command::new("mvn");
+    call(maven.args(["-B", "-q", "dependency:copy-dependencies", &output]).current_dir(source))?;
+    let mut javac = Command::new("javac");
+    javac.arg("-d").arg(target.join("classes")).arg("-cp").arg(lib.join("*")).arg("Sql.java");
+    call(javac.current_dir(source))
+}
+
+/// Nothing to build, but its drivers are extensions that may be missing.
+fn sql_php(_: &Path, _: &Path) -> Result<()> {
+    let check = "foreach (['mysqli', 'pdo_mysql', 'pdo_pgsql'] as $name) \
+                 if (!extension_loaded($name)) { echo \"no $name\"; exit(1); }";
+    call(Command::new("php").args(["-r", check]))
+}
+
+/// `source` is the lock file; the file of its package lies beside it.
+fn node(source: &Path, target: &Path) -> Result<()> {
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(source.with_file_name(name), target.join(name))?;
+    }
+    call(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(target))
 }
 
 fn python(source: &Path, target: &Path) -> Result<()> {

@@ -17,6 +17,10 @@ const NEEDED: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
     ("wrk", "wrk"),
     ("curl", "curl"),
+    ("mariadbd", "mariadb-server"),
+    ("mariadb", "mariadb-client"),
+    ("postgres", "postgresql"),
+    ("psql", "postgresql-client"),
     ("h2load", "nghttp2-client"),
     // Programs and modules; the package named apache2 would also start it.
     ("apache2", "apache2-bin"),
@@ -24,6 +28,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("php", "php-cli"),
     ("python3", "python3"),
     ("node", "nodejs"),
+    ("npm", "npm"),
     ("go", "golang-go"),
     // The compiler, which a run-time environment alone does not bring.
     ("javac", "default-jdk-headless"),
@@ -34,8 +39,13 @@ const NEEDED: &[(&str, &str)] = &[
     ("cc", "gcc"),
 ];
 
-/// Header files that no program stands for.
-const HEADERS: &[(&str, &str)] = &[("/usr/include/bpf/bpf_helpers.h", "libbpf-dev")];
+/// Files that no program stands for. What a package of PHP's extensions brings has the version in its path; its list of
+/// files has not.
+const FILES: &[(&str, &str)] = &[
+    ("/usr/include/bpf/bpf_helpers.h", "libbpf-dev"),
+    ("/var/lib/dpkg/info/php-mysql.list", "php-mysql"),
+    ("/var/lib/dpkg/info/php-pgsql.list", "php-pgsql"),
+];
 
 /// Keeps package scripts from starting the servers that they install (Debian policy: invoke-rc.d asks this file).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -71,15 +81,17 @@ fn packages() -> Result<()> {
 
 fn missing() -> Vec<&'static str> {
     let programs = NEEDED.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package);
-    let headers = HEADERS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package);
-    programs.chain(headers).collect()
+    let files = FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package);
+    programs.chain(files).collect()
 }
 
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian keeps servers in sbin, which a user's PATH may not name.
+    // Debian keeps servers in sbin, which a user's PATH may not name, and PostgreSQL's in a folder for each version.
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(Into::into))
+        .chain(versions.map(|version| version.path().join("bin")))
         .any(|folder| folder.join(program).is_file())
 }
 

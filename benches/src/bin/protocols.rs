@@ -32,6 +32,8 @@ const RECORDINGS: &[(Protocol, &str, &str)] = &[
     (Protocol::Http1, "http1/nginx_pipeline.bin", "a pipeline, nginx"),
     (Protocol::Redis, "redis/benchmark_get.rec", "redis-benchmark GET"),
     (Protocol::Redis, "redis/pipeline.rec", "a pipeline"),
+    (Protocol::Mysql, "mysql/node.rec", "queries and prepared statements"),
+    (Protocol::Mysql, "mysql/node_compressed.rec", "the same, compressed"),
     (Protocol::Dns, "dns/udp.rec", "dig, dnsmasq, UDP"),
 ];
 

@@ -5,11 +5,12 @@
 //! |---|---|
 //! | `packets` | what one packet brought |
 //! | `rechunk[:seed]` | pieces of a turn cut at random places, down to one byte |
-//! | `glue` | all of a turn, up to [`MAX_GLUED`] |
+//! | `glue` | what came of a turn within [`JOIN`], up to [`MAX_GLUED`] |
 //! | `head:N` | what one packet brought; of a turn only the first N bytes are captured |
 //!
-//! A piece has the time of its last byte. What is held back goes out when the other side speaks, when the direction ends, and
-//! when the caller finds it has waited for [`HOLD`].
+//! A piece has the time of its last byte, and joins only what came within [`JOIN`]: a request that is told to have begun later, or
+//! an answer to have ended later, than it did would not be the same exchange. What is held back goes out when the other side
+//! speaks, when the direction ends, and when the caller finds it has waited for [`HOLD`].
 //!
 //! Absent: datagrams, which are never joined and only cut by `head`.
 
@@ -21,6 +22,8 @@ use std::str::FromStr;
 pub const MAX_GLUED: usize = 1024 * 1024;
 /// Bytes of the longest piece of `rechunk`.
 pub const MAX_PIECE: usize = 8_192;
+/// Bytes that came within this time are joined: less than what durations are compared to.
+pub const JOIN: Nanos = Nanos(50_000);
 /// How long bytes are held back, in the time of the capture.
 pub const HOLD: Nanos = Nanos::from_millis(500);
 
@@ -68,6 +71,8 @@ impl FromStr for Mode {
 #[derive(Debug, Default)]
 pub struct Cutter {
     held: Vec<u8>,
+    /// When the first and the last of it came.
+    first: Nanos,
     at: Nanos,
     /// Length of the piece being made.
     piece: usize,
@@ -114,6 +119,12 @@ impl Cutter {
 
     /// `bytes` came in `dir`.
     pub fn bytes(&mut self, mode: Mode, dice: &mut Dice, to: &mut Way<'_>, bytes: &[u8], at: Nanos) {
+        if self.holds() && at.since(self.first) > JOIN {
+            self.flush(to, 0);
+        }
+        if !self.holds() {
+            self.first = at;
+        }
         match mode {
             Mode::Packets => to.data(bytes, 0, at),
             Mode::Head(budget) => {
@@ -173,6 +184,7 @@ impl Cutter {
             rest = later;
             if self.held.len() >= self.piece {
                 self.flush(to, 0);
+                self.first = at;
             }
         }
     }
@@ -191,5 +203,36 @@ pub struct Way<'a> {
 impl Way<'_> {
     fn data(&mut self, bytes: &[u8], missing: u64, at: Nanos) {
         self.conn.data(self.dir, bytes, missing, at, self.out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_what_they_are_called() {
+        for (text, mode) in [
+            ("packets", Mode::Packets),
+            ("rechunk", Mode::Rechunk { seed: 1 }),
+            ("rechunk:42", Mode::Rechunk { seed: 42 }),
+            ("glue", Mode::Glue),
+            ("head:512", Mode::Head(512)),
+        ] {
+            assert_eq!(text.parse(), Ok(mode));
+        }
+        for text in ["", "head", "head:-1", "glue:2", "packets:", "Rechunk"] {
+            assert_eq!(text.parse::<Mode>(), Err(ModeError(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn pieces_are_of_every_size() {
+        let mut dice = Dice::new(Mode::Rechunk { seed: 1 }, 1);
+        let pieces: Vec<usize> = (0..10_000).map(|_| dice.piece()).collect();
+        assert!(pieces.iter().all(|piece| (1..=MAX_PIECE).contains(piece)));
+        let few = pieces.iter().filter(|piece| **piece == 1).count();
+        assert!((1_500..3_500).contains(&few), "{few} of one byte");
+        assert!(pieces.iter().any(|piece| *piece > 4_096));
     }
 }

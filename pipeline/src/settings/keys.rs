@@ -69,7 +69,10 @@ pub const KEYS: &[Key] = &[
     one("match.dns_timeout", "5s", "The same for DNS: 100ms to 1h."),
     list("filter.allow.process", "Report only exchanges of processes with these names."),
     list("filter.allow.port", "Report only exchanges with these server ports."),
-    list("filter.allow.protocol", "Report only these protocols: http, redis, dns."),
+    list(
+        "filter.allow.protocol",
+        "Report only these protocols: http, http2, grpc, redis, dns, mysql, postgresql, kafka.",
+    ),
     list("filter.allow.route", "Report only requests whose target matches one of these globs."),
     list("filter.deny.process", "Do not report exchanges of processes with these names."),
     list("filter.deny.port", "Do not report exchanges with these server ports."),

@@ -20,6 +20,9 @@ pub const WINDOW: Nanos = Nanos::from_millis(250);
 pub const STEP: Nanos = Nanos::SECOND;
 /// Most steps that one silence is divided into; what is left of it is one leap.
 pub const MAX_STEPS: u32 = 4_096;
+/// How far time goes on while a source that still grows has nothing: enough for what is ready to go out, too little for
+/// anything to time out only because its file is written slowly.
+pub const PATIENCE: Nanos = Nanos::SECOND;
 /// Largest record: a header and one chunk.
 pub const MAX_RECORD: usize = abi::HEADER_LEN + abi::MAX_CHUNK;
 
@@ -60,6 +63,8 @@ pub struct StreamTime<R> {
     ahead: Vec<u8>,
     now: Option<Nanos>,
     steps: u32,
+    /// By how much time went on while there was nothing.
+    waited: Nanos,
     stopped: bool,
     given: u64,
 }
@@ -68,7 +73,7 @@ impl<R: Records> StreamTime<R> {
     /// A source of `records`.
     #[must_use]
     pub fn new(records: R) -> Self {
-        Self { records, ahead: Vec::new(), now: None, steps: 0, stopped: false, given: 0 }
+        Self { records, ahead: Vec::new(), now: None, steps: 0, waited: Nanos::ZERO, stopped: false, given: 0 }
     }
 
     /// Stamp of the next record, or why there is none.
@@ -118,6 +123,7 @@ impl<R: Records> Source for StreamTime<R> {
             return Filled::Time(now + STEP);
         }
         self.steps = 0;
+        self.waited = Nanos::ZERO;
         let last = self.collect(next, batch).max(now);
         self.now = Some(last);
         Filled::Records(last)
@@ -126,6 +132,11 @@ impl<R: Records> Source for StreamTime<R> {
     fn wait(&mut self, at_most: Duration) {
         // Records come from a file that grows: there is nothing to be woken by.
         std::thread::sleep(at_most);
+        let slept = Nanos(u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(now) = self.now.filter(|_| self.waited < PATIENCE) {
+            self.waited = self.waited + slept;
+            self.now = Some(now + slept);
+        }
     }
 
     fn stop(&mut self) {
@@ -198,6 +209,38 @@ mod tests {
         let steps = run(&[0, day]);
         assert_eq!(steps.len(), 1 + MAX_STEPS as usize + 2);
         assert_eq!(steps[MAX_STEPS as usize + 1], (1, Filled::Records(Nanos::from_millis(day))));
+    }
+
+    /// Gives what it has, then nothing until there is more.
+    struct Growing(Vec<Option<Nanos>>);
+
+    impl Records for Growing {
+        fn next_record(&mut self, memory: &mut Vec<u8>) -> Next {
+            match self.0.pop() {
+                Some(Some(at)) => memory.extend(record(at)),
+                Some(None) => return Next::Later,
+                None => return Next::End,
+            }
+            Next::Record
+        }
+    }
+
+    #[test]
+    fn gives_what_there_is_and_goes_on_when_there_is_more() {
+        let mut source = StreamTime::new(Growing(vec![Some(Nanos(9)), None, None, Some(Nanos(7)), Some(Nanos(5))]));
+        let mut batch = EventBatch::default();
+        assert_eq!(source.fill(&mut batch), Filled::Records(Nanos(7)));
+        assert_eq!(batch.len(), 2);
+        batch.recycle();
+        assert_eq!(source.fill(&mut batch), Filled::Nothing(Nanos(7)));
+        // So that what waits for time to pass does not wait for the next record.
+        for _ in 0..3 {
+            source.wait(Duration::from_millis(500));
+        }
+        let now = Nanos(7) + PATIENCE;
+        assert_eq!(source.fill(&mut batch), Filled::Records(now), "and no further");
+        batch.recycle();
+        assert_eq!(source.fill(&mut batch), Filled::End(now));
     }
 
     #[test]

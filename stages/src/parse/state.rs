@@ -7,6 +7,7 @@ use crate::protocols::http1::Http1;
 use crate::protocols::http2::Http2;
 use crate::protocols::kafka::Kafka;
 use crate::protocols::mysql::Mysql;
+use crate::protocols::postgres::Postgres;
 use crate::protocols::redis::Redis;
 use crate::protocols::{Context, Input, Protocol, Sink, Step, Wire};
 use crate::time::Nanos;
@@ -76,7 +77,7 @@ macro_rules! states {
     };
 }
 
-states!(Http1, Redis, Dns, Http2, Kafka, Mysql);
+states!(Http1, Redis, Dns, Http2, Kafka, Mysql, Postgres);
 
 /// Puts messages in their place in the batch.
 pub(super) struct Collect<'a> {

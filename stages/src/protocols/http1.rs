@@ -9,7 +9,8 @@
 //! byte seen. Requests of a pipeline that nobody could read are made up for when their answers come; answers that nobody
 //! could read, when the next request does or none can: so first in, first out stays true.
 //!
-//! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over), content.
+//! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over, to HTTP/2 where
+//! that was agreed: `h2c`), content but for the messages of gRPC-Web (`web_call`).
 
 use super::traits::Traits;
 use super::wire::consumed;
@@ -21,15 +22,19 @@ use crate::text::{Text, Token};
 use crate::time::Nanos;
 use asked::{Asked, Queue};
 use body::{Body, Chunked, Reach};
+use h2c::Offer;
 use head::{Fields, Partial};
 use std::num::NonZeroU64;
+use web_call::{Call, Numbers};
 
 mod asked;
 mod body;
+mod h2c;
 mod head;
 mod line;
 mod probe;
 mod traits;
+mod web_call;
 
 /// A start line longer than this is read without waiting for its end (method, then as much of the target as is kept).
 const MAX_START_LINE: usize = limits::MAX_TARGET + limits::MAX_TOKEN + 16;
@@ -50,7 +55,10 @@ pub struct State {
     /// Since when responses may have gone by unread.
     responses_unread: Option<Nanos>,
     /// The connection speaks something else now.
-    tunnel: bool,
+    tunnel: Option<Successor>,
+    /// HTTP/2 was offered, and the answer is due.
+    offer: Option<Box<Offer>>,
+    calls: Numbers,
 }
 
 /// One direction.
@@ -61,6 +69,8 @@ struct Lane {
     draft: Option<Message>,
     /// Of which the head went out and the end is due.
     open: Option<Open>,
+    /// It is one of gRPC-Web.
+    call: Option<Call>,
     fields: Fields,
     partial: Partial,
     /// Last byte seen.
@@ -133,8 +143,8 @@ impl Wire for Http1 {
     }
 
     fn parse(state: &mut State, context: Context, input: Input<'_>, sink: &mut dyn Sink) -> Step {
-        if state.tunnel {
-            return Step::HandOver(Successor::Foreign);
+        if let Some(successor) = state.tunnel {
+            return Step::HandOver(successor);
         }
         let step = match input {
             Input::Bytes(bytes) => state.bytes(context, bytes, sink),
@@ -158,6 +168,7 @@ impl Wire for Http1 {
             // Whoever counts the missed answers lets everything that waited go.
             state.responses_unread = None;
             state.asked = Queue::default();
+            state.calls.reset();
         }
         let lane = state.lane(context);
         lane.cut();
@@ -217,10 +228,13 @@ impl State {
     fn make_up_answers(&mut self, direction: Direction, sink: &mut dyn Sink) {
         let Some(start) = self.responses_unread.take() else { return };
         let last = self.response().last;
-        while self.asked.pop().is_some() {
+        while let Some(asked) = self.asked.pop() {
             let mut message = Message::new(MessageKind::Response, Part::Whole, Protocol::Http1, direction, start);
             message.end = last.max(start);
             message.cut = true;
+            if asked == Asked::Call {
+                Call::response(self.calls.answer(), 200, None, None, &mut message);
+            }
             sink.message(message);
         }
     }
@@ -313,9 +327,8 @@ impl State {
         let rest = input.get(at..).unwrap_or(&[]);
         let mut body = match framing {
             Framing::None => {
-                lane.restart();
-                message.part = Part::Whole;
-                sink.message(message);
+                lane.whole_out(message, sink);
+                self.upgraded(context, sink);
                 return consumed(at);
             }
             Framing::Unknown => {
@@ -329,12 +342,10 @@ impl State {
             }
             Framing::Body(body) => body,
         };
-        match body.bytes(rest) {
+        match body.bytes(rest, lane.call.as_mut().and_then(Call::body)) {
             Reach::Ends(len) => {
-                lane.restart();
-                message.part = Part::Whole;
                 message.bytes = message.bytes.saturating_add(len as u64);
-                sink.message(message);
+                lane.whole_out(message, sink);
                 consumed(at + len)
             }
             Reach::Further => {
@@ -349,15 +360,32 @@ impl State {
         }
     }
 
+    /// An answer accepted HTTP/2: the request is one of that as well.
+    fn upgraded(&mut self, context: Context, sink: &mut dyn Sink) {
+        if self.tunnel == Some(Successor::Protocol(Protocol::Http2))
+            && let Some(offer) = self.offer.take()
+        {
+            sink.message(offer.accepted(context.direction.reverse()));
+        }
+    }
+
     /// RFC 9112, section 6.3, in its order; and whether an answer came without a question.
     fn framing(&mut self, context: Context, message: &mut Message, sink: &mut dyn Sink) -> (Framing, bool) {
         if context.is_request() {
-            let asked = match message.method.as_bytes() {
-                b"HEAD" => Asked::Head,
-                b"CONNECT" => Asked::Connect,
+            let has_room = self.asked.has_room();
+            let flavor = self.lane(context).fields.flavor.filter(|_| has_room);
+            let asked = match (message.method.as_bytes(), flavor) {
+                (b"HEAD", _) => Asked::Head,
+                (b"CONNECT", _) => Asked::Connect,
+                (b"POST", Some(_)) => Asked::Call,
                 _ => Asked::Plain,
             };
             self.asked.push(asked);
+            if let (Asked::Call, Some(flavor)) = (asked, flavor) {
+                let call = Call::request(self.calls.ask(), flavor, message);
+                self.lane(context).call = Some(call);
+            }
+            self.offer = self.lane(context).fields.h2c.then(|| Box::new(Offer::of(message)));
             let fields = &self.lane(context).fields;
             let framing = match (fields.bad, fields.chunked, fields.content_length) {
                 // What a client sends behind a CONNECT is for the tunnel, if there will be one.
@@ -377,6 +405,13 @@ impl State {
         if asked.is_none() {
             self.make_up_request(context, sink);
         }
+        if asked == Some(Asked::Call) {
+            let id = self.calls.answer();
+            let lane = self.lane(context);
+            let Fields { flavor, grpc_status, .. } = lane.fields;
+            lane.call = Some(Call::response(id, code, flavor, grpc_status, message));
+        }
+        let h2c = code == 101 && self.offer.is_some() && self.lane(context).fields.h2c;
         let fields = &self.lane(context).fields;
         let tunnel = code == 101 || (asked == Some(Asked::Connect) && (200..300).contains(&code));
         let framing = match (fields.bad, fields.chunked, fields.content_length) {
@@ -388,8 +423,9 @@ impl State {
             (_, None, Some(length)) => Framing::Body(Body::Length(length)),
             (_, None, None) => Framing::Body(Body::UntilClose),
         };
-        self.tunnel = tunnel;
-        message.upgrade = tunnel;
+        let successor = if h2c { Successor::Protocol(Protocol::Http2) } else { Successor::Foreign };
+        self.tunnel = tunnel.then_some(successor);
+        message.upgrade = tunnel && !h2c;
         (framing, asked.is_none())
     }
 
@@ -404,8 +440,8 @@ impl State {
     }
 
     fn body(&mut self, context: Context, mut body: Body, input: &[u8], sink: &mut dyn Sink) -> Step {
-        let reach = body.bytes(input);
         let lane = self.lane(context);
+        let reach = body.bytes(input, lane.call.as_mut().and_then(Call::body));
         lane.phase = Phase::Body(body);
         match reach {
             Reach::Further => {
@@ -432,6 +468,7 @@ impl State {
         match body {
             Some(Some((walked, over))) => {
                 lane.cut();
+                lane.call.iter_mut().for_each(Call::gap);
                 lane.count(walked);
                 if over {
                     lane.last = context.at;
@@ -456,6 +493,7 @@ impl State {
         self.unread(context);
         let lane = self.lane(context);
         lane.cut();
+        lane.call.iter_mut().for_each(Call::gap);
         let Some(mut message) = lane.draft.take() else {
             lane.phase = Phase::Unframed;
             return;
@@ -466,6 +504,7 @@ impl State {
         let (_, orphan) = self.framing(context, &mut message, sink);
         let open = Open { kind: message.kind, start: message.start, bytes: message.bytes, cut: true, orphan };
         let lane = self.lane(context);
+        lane.call.iter_mut().for_each(Call::gap);
         if message.kind == MessageKind::Interim {
             message.part = Part::Whole;
             sink.message(message);
@@ -520,6 +559,16 @@ impl Lane {
         sink.message(message);
     }
 
+    /// A message of which everything is there.
+    fn whole_out(&mut self, mut message: Message, sink: &mut dyn Sink) {
+        message.part = Part::Whole;
+        if let Some(call) = self.call.take() {
+            call.end(&mut message);
+        }
+        self.restart();
+        sink.message(message);
+    }
+
     /// Sends the end that is due, if one is.
     fn finish(&mut self, direction: Direction, sink: &mut dyn Sink) {
         if let Some(open) = self.open.take() {
@@ -527,12 +576,16 @@ impl Lane {
             message.end = self.last.max(open.start);
             message.bytes = open.bytes;
             message.cut = open.cut;
+            if let Some(call) = self.call.take() {
+                call.end(&mut message);
+            }
             sink.message(message);
         }
     }
 
     fn restart(&mut self) {
         self.phase = Phase::Start;
+        self.call = None;
         self.partial.clear();
         self.resync = false;
         self.torn = false;

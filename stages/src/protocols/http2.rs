@@ -15,6 +15,7 @@ mod fields;
 mod frame;
 pub mod hpack;
 mod probe;
+mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use super::{Context, Input, Malformed, Probe, ProbeContext, Sink, Step, Wire};
 use fields::Block;
 use frame::{Header, Kind, Setting};
 use std::num::NonZeroU64;
-use streams::{Headers, Streams, Way};
+use stream::{Headers, Way};
+use streams::Streams;
 
 /// A SETTINGS frame longer than this is not looked at, bytes.
 const MAX_SETTINGS: u32 = 6 * 64;
@@ -192,8 +194,11 @@ impl State {
         let lane = self.lane(way.context);
         let largest = if whole { lane.largest.max(frame::USUAL_SIZE) } else { frame::LARGEST };
         let in_order = lane.draft.as_ref().is_none_or(|draft| draft.goes_on(header));
-        if let Err(malformed) = header.check(largest).and_then(|()| if in_order { Ok(()) } else { OUT_OF_ORDER }) {
+        if let Err(malformed) = header.check(largest) {
             return Step::Malformed(malformed);
+        }
+        if !in_order {
+            return Step::Malformed(OUT_OF_ORDER);
         }
         let fixed = match header.kind {
             Kind::Settings if header.len <= MAX_SETTINGS => header.len,
@@ -234,20 +239,7 @@ impl State {
                 frame(Payload::Body, header.has(frame::END_STREAM))
             }
             Kind::Headers | Kind::Push => {
-                let promised = (kind == Kind::Push).then(|| number(fields) & 0x7fff_ffff);
-                if promised.is_some() && way.context.is_request() {
-                    return Err(Malformed { field: "type", kind: "is PUSH_PROMISE, from a client" });
-                }
-                let end_stream = kind == Kind::Headers && header.has(frame::END_STREAM);
-                let headers = Headers {
-                    fields: Block::default(),
-                    stream: promised.unwrap_or(stream),
-                    end_stream,
-                    start: way.context.start,
-                    bytes,
-                };
-                let draft = Draft { headers, carrier: stream, promise: promised.is_some(), broken: false };
-                self.lane(way.context).draft = Some(draft);
+                self.block(header, fields, bytes, way)?;
                 frame(Payload::Block, header.has(frame::END_HEADERS))
             }
             Kind::Continuation => {
@@ -276,6 +268,23 @@ impl State {
             }
             Kind::Priority | Kind::Ping | Kind::Window | Kind::Other => frame(Payload::Rest, false),
         })
+    }
+
+    /// A header block begins.
+    fn block(&mut self, header: Header, fields: &[u8], bytes: u64, way: &mut Way<'_>) -> Result<(), Malformed> {
+        let promise = header.kind == Kind::Push;
+        if promise && way.context.is_request() {
+            return Err(Malformed { field: "type", kind: "is PUSH_PROMISE, from a client" });
+        }
+        let headers = Headers {
+            fields: Block::default(),
+            stream: if promise { number(fields) & 0x7fff_ffff } else { header.stream },
+            end_stream: !promise && header.has(frame::END_STREAM),
+            start: way.context.start,
+            bytes,
+        };
+        self.lane(way.context).draft = Some(Draft { headers, carrier: header.stream, promise, broken: false });
+        Ok(())
     }
 
     /// What one side says that it accepts holds for the other.
@@ -398,8 +407,7 @@ impl State {
     }
 }
 
-const OUT_OF_ORDER: Result<(), Malformed> =
-    Err(Malformed { field: "type", kind: "is not CONTINUATION, within a header block" });
+const OUT_OF_ORDER: Malformed = Malformed { field: "type", kind: "is not CONTINUATION, within a header block" };
 
 impl Draft {
     /// RFC 9113, section 6.10: nothing may come between the frames of a block.

@@ -266,7 +266,7 @@ pub(crate) fn keeps_prefixes<W: Wire>(conversation: &Conversation) {
             assert!(got.len() <= whole.len(), "entry {index}, prefix of {cut}: more messages than the whole");
             for (got, whole) in got.iter().zip(&whole) {
                 let same = if got.part == Part::Head {
-                    // A head may not know the status: it may be in the trailers.
+                    // How it went may be known with its end only.
                     (got.kind, &got.method, &got.target) == (whole.kind, &whole.method, &whole.target)
                         && (got.status == whole.status || got.status == Status::Unknown)
                 } else {

@@ -66,6 +66,8 @@ impl State {
         + (statements::MAX_STATEMENTS + 1) * crate::limits::MAX_TARGET;
 }
 
+const _: () = assert!(State::MAX_BYTES <= 800 * 1024, "as docs/limits.md says");
+
 impl Default for State {
     fn default() -> Self {
         Self {

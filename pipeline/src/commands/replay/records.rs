@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use crossbeam_channel::RecvTimeoutError;
-use redtap::records;
+use redtap::records::{self, Targets};
 use redtap::tap::Subscription;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::time::Nanos;
@@ -42,9 +42,9 @@ impl Listing {
                 Ok(batch) => {
                     let listed = batch.iter().filter(|one| self.unasked || !was_not_seen(one));
                     let had = lines.len();
-                    lines.extend(
-                        listed.map(|one| (one.converged.exchange.start, records::line(one, self.wall_offset_ns))),
-                    );
+                    lines.extend(listed.map(|one| {
+                        (one.converged.exchange.start, records::line(one, self.wall_offset_ns, Targets::Raw))
+                    }));
                     left_out += (batch.len() - (lines.len() - had)) as u64;
                 }
                 Err(RecvTimeoutError::Timeout) => {}

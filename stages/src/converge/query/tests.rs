@@ -47,7 +47,7 @@ fn exchange(method: &str, target: &str) -> Exchange {
 }
 
 fn said(stage: &mut Converge, dialect: Dialect, method: &str, target: &str) -> [String; 3] {
-    // Its table of methods has SELECT, INSERT is not in it.
+    // SELECT, SET, PING and QUIT are in its table of methods, EXECUTE is not.
     let traits = Protocol::Redis.traits().unwrap();
     let query = stage.query(Nanos::ZERO, traits, &exchange(method, target), dialect);
     [query.method, query.endpoint, query.collection].map(|symbol| symbol.as_str().to_owned())

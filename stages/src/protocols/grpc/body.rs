@@ -20,8 +20,6 @@ pub struct Body {
     messages: u32,
     /// Some of it was missing: nothing that follows can be told.
     torn: bool,
-    /// A message had flags that are not defined.
-    strange: bool,
     /// Of the prefix, bytes read and their value so far.
     have: u8,
     flags: u8,
@@ -39,7 +37,6 @@ impl Body {
             flavor,
             messages: 0,
             torn: false,
-            strange: false,
             have: 0,
             flags: 0,
             left: 0,
@@ -58,18 +55,6 @@ impl Body {
     #[must_use]
     pub fn status(&self) -> Option<u32> {
         if self.torn { None } else { self.trailers.status() }
-    }
-
-    /// Between two messages, as at the end of a body.
-    #[must_use]
-    pub fn is_between(&self) -> bool {
-        !self.torn && self.have == 0
-    }
-
-    /// What was seen may be messages that are not of gRPC-Web: their flags say no more than "compressed" or not.
-    #[must_use]
-    pub fn looks_native(&self) -> bool {
-        !self.torn && self.messages > 0 && self.flags <= 1 && !self.strange
     }
 
     /// Some of it went by unseen.
@@ -115,7 +100,6 @@ impl Body {
     fn prefix(&mut self, byte: u8) {
         if self.have == 0 {
             self.flags = byte;
-            self.strange |= byte > 1;
             self.left = 0;
         } else {
             self.left = self.left << 8 | u32::from(byte);
@@ -223,7 +207,7 @@ mod tests {
             assert_eq!((body.messages(), body.status()), (2, Some(5)), "in pieces of {size}");
         }
         let native = in_pieces(Flavor::Native, &WEB[..13], 4);
-        assert_eq!((native.messages(), native.status(), native.is_between()), (2, None, true));
+        assert_eq!((native.messages(), native.status()), (2, None));
     }
 
     #[test]

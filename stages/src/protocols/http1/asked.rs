@@ -12,6 +12,8 @@ pub(super) enum Asked {
     Head,
     /// A 2xx makes the connection a tunnel.
     Connect,
+    /// The answer is one to a call of gRPC-Web.
+    Call,
 }
 
 /// A queue of two bits a request.
@@ -24,8 +26,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// True if another one would be remembered.
+    pub(super) fn has_room(&self) -> bool {
+        self.len < REMEMBERED && self.beyond == 0
+    }
+
     pub(super) fn push(&mut self, asked: Asked) {
-        if self.len >= REMEMBERED || self.beyond > 0 {
+        if !self.has_room() {
             self.beyond = self.beyond.saturating_add(1);
             return;
         }
@@ -33,6 +40,7 @@ impl Queue {
             Asked::Plain => 0_u128,
             Asked::Head => 1,
             Asked::Connect => 2,
+            Asked::Call => 3,
         };
         self.bits |= bits << (2 * self.len);
         self.len += 1;
@@ -46,6 +54,7 @@ impl Queue {
         let asked = match self.bits & 3 {
             1 => Asked::Head,
             2 => Asked::Connect,
+            3 => Asked::Call,
             _ => Asked::Plain,
         };
         self.bits >>= 2;

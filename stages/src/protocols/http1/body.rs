@@ -1,4 +1,6 @@
-//! Bodies: how far they reach (RFC 9112, sections 6 and 7). Content is skipped, never looked at.
+//! Bodies: how far they reach (RFC 9112, sections 6 and 7). Content is skipped, or handed to who reads messages in it.
+
+use crate::protocols::grpc;
 
 /// Where in a body the next byte lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +44,23 @@ impl Chunked {
 }
 
 impl Body {
-    /// Walks over captured bytes.
-    pub(super) fn bytes(&mut self, input: &[u8]) -> Reach {
-        match self {
-            Self::UntilClose => Reach::Further,
-            Self::Length(left) => match usize::try_from(*left) {
-                Ok(end) if end <= input.len() => Reach::Ends(end),
-                _ => {
-                    *left = left.saturating_sub(input.len() as u64);
-                    Reach::Further
-                }
-            },
-            Self::Chunked(at) => at.walk(input),
+    /// Walks over captured bytes; hands the content to `reader`, if there is one.
+    pub(super) fn bytes(&mut self, input: &[u8], reader: Option<&mut grpc::Body>) -> Reach {
+        let length = match self {
+            Self::Chunked(at) => return at.walk(input, reader),
+            Self::UntilClose => u64::MAX,
+            Self::Length(left) => *left,
+        };
+        let end = usize::try_from(length).ok().filter(|end| *end <= input.len());
+        if let Some(reader) = reader {
+            reader.bytes(input.get(..end.unwrap_or(input.len())).unwrap_or(input));
         }
+        match (self, end) {
+            (Self::Length(_), Some(end)) => return Reach::Ends(end),
+            (Self::Length(left), None) => *left = left.saturating_sub(input.len() as u64),
+            _ => {}
+        }
+        Reach::Further
     }
 
     /// Walks over bytes that were not captured, as far as the framing can be known there. Returns how many of them, and
@@ -80,11 +86,17 @@ impl Body {
 }
 
 impl Chunked {
-    fn walk(&mut self, input: &[u8]) -> Reach {
+    fn walk(&mut self, input: &[u8], mut reader: Option<&mut grpc::Body>) -> Reach {
         let mut at = 0_usize;
         while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
             at += match *self {
-                Self::Data(left) => self.data(left, rest.len()),
+                Self::Data(left) => {
+                    let len = self.data(left, rest.len());
+                    if let Some(reader) = &mut reader {
+                        reader.bytes(rest.get(..len).unwrap_or(rest));
+                    }
+                    len
+                }
                 // Extensions and trailers hold nothing of use: to the end of the line at once.
                 Self::Rest { .. } | Self::Trailer { empty: false } => {
                     let Some(end) = memchr::memchr(b'\n', rest) else { return Reach::Further };
@@ -160,8 +172,8 @@ mod tests {
         for cut in 0..=BODY.len() {
             let mut body = Body::Chunked(Chunked::START);
             let (a, b) = BODY.split_at(cut);
-            match body.bytes(a) {
-                Reach::Further => assert_eq!(body.bytes(b), Reach::Ends(b.len()), "cut at {cut}"),
+            match body.bytes(a, None) {
+                Reach::Further => assert_eq!(body.bytes(b, None), Reach::Ends(b.len()), "cut at {cut}"),
                 other => assert_eq!((other, cut), (Reach::Ends(BODY.len()), BODY.len())),
             }
         }
@@ -171,23 +183,23 @@ mod tests {
     fn stops_at_the_end() {
         let mut more = BODY.to_vec();
         more.extend_from_slice(b"GET / HTTP/1.1");
-        assert_eq!(Body::Chunked(Chunked::START).bytes(&more), Reach::Ends(BODY.len()));
-        assert_eq!(Body::Length(3).bytes(b"abcd"), Reach::Ends(3));
+        assert_eq!(Body::Chunked(Chunked::START).bytes(&more, None), Reach::Ends(BODY.len()));
+        assert_eq!(Body::Length(3).bytes(b"abcd", None), Reach::Ends(3));
     }
 
     #[test]
     fn refuses_what_is_no_chunk() {
         for bad in ["\r\n", "x\r\n", "11111111111111111\r\n", "1\r\nab\r\n"] {
-            assert!(matches!(Body::Chunked(Chunked::START).bytes(bad.as_bytes()), Reach::Broken(_)), "{bad:?}");
+            assert!(matches!(Body::Chunked(Chunked::START).bytes(bad.as_bytes(), None), Reach::Broken(_)), "{bad:?}");
         }
     }
 
     #[test]
     fn follows_a_gap_inside_a_chunk_and_loses_it_over_a_boundary() {
         let mut body = Body::Chunked(Chunked::START);
-        assert_eq!(body.bytes(b"10\r\nab"), Reach::Further);
+        assert_eq!(body.bytes(b"10\r\nab", None), Reach::Further);
         assert_eq!(body.gap(14), Some((14, false)));
-        assert_eq!(body.bytes(b"\r\n0\r\n\r\n"), Reach::Ends(7));
+        assert_eq!(body.bytes(b"\r\n0\r\n\r\n", None), Reach::Ends(7));
         let mut body = Body::Chunked(Chunked::Data(3));
         assert_eq!(body.gap(4), None);
     }

@@ -1,10 +1,13 @@
 //! Header fields, as far as they say how long the message is (RFC 9112, sections 5 and 6).
 //!
 //! Lines may come in pieces: the unfinished one is kept here, cut at a bound, so that a head never has to be buffered.
-//! Absent: every field but Content-Length and Transfer-Encoding. What to do on `Connection`, `Upgrade` and `Expect` is told
-//! by what then happens: the end of the stream, a 101, a 100.
+//! Absent: every field but Content-Length and Transfer-Encoding, and those that say what else is spoken here: Upgrade (h2c),
+//! Content-Type and grpc-status (gRPC-Web). What to do on `Connection` and `Expect` is told by what then happens: the end of the
+//! stream, a 100.
 
+use super::h2c;
 use super::line::trim_cr;
+use crate::protocols::grpc::Flavor;
 
 /// Bytes kept of an unfinished header line; enough for every line that matters.
 pub(super) const MAX_PARTIAL: usize = 64;
@@ -15,6 +18,9 @@ enum Field {
     Other,
     ContentLength,
     TransferEncoding,
+    Upgrade,
+    ContentType,
+    GrpcStatus,
 }
 
 /// What the fields read so far say.
@@ -26,6 +32,12 @@ pub(super) struct Fields {
     pub(super) chunked: Option<bool>,
     /// A length that is none, or two that differ.
     pub(super) bad: bool,
+    /// An upgrade to HTTP/2 is offered, or accepted.
+    pub(super) h2c: bool,
+    /// The body is one of gRPC-Web.
+    pub(super) flavor: Option<Flavor>,
+    /// The status of a call that has no body.
+    pub(super) grpc_status: Option<u32>,
     /// For obsolete line folding (section 5.2).
     last: Field,
 }
@@ -94,6 +106,9 @@ impl Fields {
         self.last = match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => Field::ContentLength,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => Field::TransferEncoding,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => Field::Upgrade,
+            12 if name.eq_ignore_ascii_case(b"content-type") => Field::ContentType,
+            11 if name.eq_ignore_ascii_case(b"grpc-status") => Field::GrpcStatus,
             _ => Field::Other,
         };
         self.value(self.last, value.get(1..).unwrap_or(&[]), whole);
@@ -106,6 +121,13 @@ impl Fields {
             Field::ContentLength | Field::TransferEncoding if !whole => self.bad = true,
             Field::ContentLength => self.content_length(value),
             Field::TransferEncoding => self.transfer_encoding(value),
+            Field::Upgrade => self.h2c |= h2c::is_in(value),
+            Field::ContentType => {
+                self.flavor = Flavor::of(value.trim_ascii()).filter(|flavor| *flavor != Flavor::Native)
+            }
+            Field::GrpcStatus => {
+                self.grpc_status = decimal(value.trim_ascii()).and_then(|code| u32::try_from(code).ok())
+            }
         }
     }
 

@@ -88,7 +88,7 @@ fn settings(payload: &[u8], context: ProbeContext) -> Told {
         1 => value <= 1 << 24,
         2 | 8 | 9 => value <= 1,
         3 => value > 0,
-        4 => value >= 1_024 && value < 1 << 31,
+        4 => (1_024..1 << 31).contains(&value),
         5 => (1 << 14..1 << 24).contains(&value),
         6 => value >= 256,
         _ => return Told::Nothing,

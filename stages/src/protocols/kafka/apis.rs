@@ -23,6 +23,7 @@ pub(super) use table::NAMES;
 
 /// Key of the APIs that are treated apart.
 pub(super) mod key {
+    pub(crate) const PRODUCE: u8 = 0;
     pub(crate) const METADATA: u8 = 3;
     pub(crate) const CONTROLLED_SHUTDOWN: u8 = 7;
     pub(crate) const JOIN_GROUP: u8 = 11;
@@ -88,6 +89,11 @@ impl Call {
     /// Version 0 of the request header ends behind the correlation id; only `ControlledShutdown` had it.
     pub(super) fn has_client_id(self) -> bool {
         self.key != key::CONTROLLED_SHUTDOWN || self.version > 0
+    }
+
+    /// Its response comes when the other members of a group have spoken.
+    pub(super) fn waits_for_others(self) -> bool {
+        matches!(self.key, key::JOIN_GROUP | key::SYNC_GROUP)
     }
 
     pub(super) fn request(self) -> &'static str {

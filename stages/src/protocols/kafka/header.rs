@@ -4,9 +4,10 @@
 //! `request_api_key`, `request_api_version`, `correlation_id` and (but for version 0 of it) `client_id`, a response header
 //! `correlation_id`. Absent: the tagged fields at the end of both, which [`super::layout`] reads.
 
-use super::apis::{self, Call};
+use super::apis::Call;
 use crate::protocols::Malformed;
 use crate::protocols::wire::Cursor;
+use crate::text::Token;
 
 /// Bytes of the length.
 pub(super) const LENGTH: usize = 4;
@@ -14,7 +15,7 @@ pub(super) const LENGTH: usize = 4;
 pub(super) const REQUEST: usize = LENGTH + 10;
 /// Bytes of a response's header up to its correlation id.
 pub(super) const RESPONSE: usize = LENGTH + 4;
-/// Longest request that is believed: `socket.request.max.bytes` is 100 MiB where it is not configured.
+/// Longest request that is believed. Brokers take 100 MiB (`socket.request.max.bytes`), or what they are configured to.
 pub(super) const MAX_REQUEST: u32 = 1 << 30;
 /// Longest client id that is believed.
 pub(super) const MAX_CLIENT_ID: u16 = 1_024;
@@ -99,16 +100,8 @@ pub(super) fn is_topic(text: &[u8]) -> bool {
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// The method of a request.
-pub(super) fn method(header: &RequestHeader) -> crate::text::Token {
-    header
-        .call()
-        .map(Call::name)
-        .or_else(|| Call::find(header.key, 0).map(Call::name))
-        .map_or_else(|| crate::text::Token::from_number(u32::from(header.key)), crate::text::Token::from)
-}
-
-/// True if its answer comes when something happens: a long poll, or the other members of a group.
-pub(super) fn waits_for_others(call: Call) -> bool {
-    matches!(call.key, apis::key::JOIN_GROUP | apis::key::SYNC_GROUP)
+/// The method of a request: the name of its API, or the key of one that is not known.
+pub(super) fn method(header: &RequestHeader) -> Token {
+    let call = header.call().or_else(|| Call::find(header.key, 0));
+    call.map_or_else(|| Token::from_number(u32::from(header.key)), |call| Token::from(call.name()))
 }

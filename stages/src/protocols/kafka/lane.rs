@@ -164,7 +164,7 @@ impl Lane {
         let call = header.call();
         let mut message = self.message(MessageKind::Request, context, header.correlation);
         message.method = header::method(&header);
-        message.may_block = call.is_some_and(header::waits_for_others);
+        message.may_block = call.is_some_and(Call::waits_for_others);
         let (layout, client_id) = call.map_or(("", true), |call| (call.request(), call.has_client_id()));
         self.walk.request(layout, client_id, call.is_some_and(Call::is_flexible));
         // The length of the client id was gathered with the header.

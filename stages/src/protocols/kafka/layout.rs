@@ -423,3 +423,66 @@ fn size_of_number(letter: u8) -> usize {
         _ => MAX_NUMBER,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a walk comes upon, byte by byte.
+    fn walked(layout: &'static str, flexible: bool, bytes: &[u8]) -> Vec<Walked> {
+        let mut walk = Walk::default();
+        walk.response(layout, flexible, false);
+        let mut out = Vec::new();
+        for byte in bytes {
+            let mut cursor = Cursor::new(std::slice::from_ref(byte));
+            loop {
+                match walk.on(&mut cursor) {
+                    Walked::OutOfInput => break,
+                    end @ (Walked::Done | Walked::Broken) => {
+                        out.push(end);
+                        return out;
+                    }
+                    field @ Walked::To(_) => out.push(field),
+                }
+            }
+        }
+        out
+    }
+
+    const ERROR: Walked = Walked::To(Field::Error(7));
+
+    #[test]
+    fn goes_over_what_is_null() {
+        assert_eq!(walked("?{4[s]s}es", true, &[0xff, 0, 7, 0]), [ERROR, Walked::Done]);
+        assert_eq!(walked("?{1s}es", true, &[1, 9, 0, 0, 0, 7, 0]), [ERROR, Walked::Done]);
+        assert_eq!(walked("[s[4]]*s*4sbe1", true, &[0, 0, 0, 0, 0, 0, 7, 1]), [ERROR, Walked::Done]);
+        let nulls = [[0xff; 4].as_slice(), &[0xff; 4], &[0xff; 2], &[0xff; 4], &[0, 7, 1]].concat();
+        assert_eq!(walked("[s[4]]*ssbe1", false, &nulls), [ERROR, Walked::Done]);
+    }
+
+    #[test]
+    fn reads_each_element_and_the_tagged_fields_behind_it() {
+        let two = [3, 0, 7, 0, 0, 7, 1, 0, 1, 0xff, 0];
+        assert_eq!(walked("[e]1", true, &two), [ERROR, ERROR, Walked::Done]);
+        assert_eq!(walked("[e]1", false, &[0, 0, 0, 2, 0, 7, 0, 7, 1]), [ERROR, ERROR, Walked::Done]);
+    }
+
+    #[test]
+    fn refuses_lengths_that_cannot_be() {
+        assert_eq!(walked("se", false, &[0xff, 0xfe]), [Walked::Broken]);
+        assert_eq!(walked("se", true, &[0xff, 0xff, 0xff, 0xff, 0xff]), [Walked::Broken], "a varint without an end");
+        assert_eq!(walked("se", true, &[0xff, 0xff, 0xff, 0xff, 0x7f]), [Walked::Broken], "more than 32 bits");
+        assert_eq!(walked("[[[[[[e]]]]]]", false, &[0, 0, 0, 1].repeat(6)), [Walked::Broken], "too deep");
+    }
+
+    #[test]
+    fn keeps_its_place_only_where_it_skips() {
+        let mut walk = Walk::default();
+        walk.response("be", false, false);
+        assert_eq!(walk.on(&mut Cursor::new(&[0, 0, 0, 9, 1])), Walked::OutOfInput);
+        walk.pass(8);
+        assert_eq!(walk.on(&mut Cursor::new(&[0, 7])), ERROR);
+        walk.pass(1);
+        assert!(walk.is_over());
+    }
+}

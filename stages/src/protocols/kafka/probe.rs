@@ -57,11 +57,15 @@ fn judge(prefix: &[u8]) -> Option<Probe> {
         return Some(Probe::NoMatch);
     }
     if client_id < MIN_CLIENT_ID {
-        return body(prefix, call, len);
+        return body(prefix, call, len, false);
     }
     let behind = cursor.take(client_id).map(|_| cursor)?;
     if std::str::from_utf8(text).is_err() {
         return Some(Probe::NoMatch);
+    }
+    if call.key == key::PRODUCE {
+        // Key 0 is also how the correlation id of a response begins, and the topic in it looks like a client id.
+        return body(prefix, call, len, true);
     }
     if call.is_flexible() {
         // The number of tagged fields: none are known.
@@ -76,7 +80,7 @@ const MATCH: Probe = Probe::Match(Speaker::Client);
 
 /// Judges by the body where the client id says little: the first request must be one that opens a conversation and holds
 /// together, or name a topic.
-fn body(prefix: &[u8], call: Call, len: u32) -> Option<Probe> {
+fn body(prefix: &[u8], call: Call, len: u32, client_id: bool) -> Option<Probe> {
     let end = usize::try_from(len).unwrap_or(usize::MAX).saturating_add(LENGTH);
     let message = prefix.get(..end).unwrap_or(prefix);
     let whole = message.len() == end;
@@ -102,6 +106,7 @@ fn body(prefix: &[u8], call: Call, len: u32) -> Option<Probe> {
             Walked::To(Field::Topic) => {
                 return Some(if is_topic(walk.text()) { MATCH } else { Probe::NoMatch });
             }
+            Walked::To(Field::TopicId(_)) if client_id => return Some(MATCH),
             Walked::To(Field::Acks(acks)) => (-1..=1).contains(&acks),
             Walked::To(Field::MaxWait(millis)) => millis >= 0,
             Walked::To(Field::Epoch(epoch)) => epoch >= -1,

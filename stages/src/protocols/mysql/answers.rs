@@ -9,7 +9,7 @@ use super::compress::Compression;
 use super::fields::Fields;
 use super::handshake;
 use super::lane::{Begins, Flow, Reader};
-use super::packet::{HEADER, Head};
+use super::packet::{HEADER, Head, LONG};
 use super::talk::{Due, Talk};
 use crate::flow::message::{Message, MessageKind, Part, Status};
 use crate::protocols::{Context, Protocol, Sink, Successor};
@@ -22,8 +22,6 @@ pub(super) const MAX_HEAD: usize = 256;
 const MAX_COLUMNS: u64 = 4_096;
 /// Length of an EOF packet; an OK packet is longer.
 const EOF: u64 = 5;
-/// A payload that long may begin with the length of a column.
-const LONG: u64 = 0xff_ffff;
 /// "Status Flags".
 const MORE_RESULTS: u16 = 0x0008;
 const CURSOR_EXISTS: u16 = 0x0040;
@@ -449,7 +447,8 @@ impl Reader for Answers {
             // A greeting, or an error in its place. Bytes of no meaning may begin so, too: `head` looks closer.
             (0, 0x09 | 0x0a | 0xff) => talk.compression == Compression::None,
             (1, _) => true,
-            _ => talk.logging_in() || talk.infile,
+            _ if talk.compression != Compression::None => talk.next_answer().is_some(),
+            _ => talk.next_is_numbered_on(),
         };
         if alike { Begins::Yes } else { Begins::No }
     }

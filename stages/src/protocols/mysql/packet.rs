@@ -9,7 +9,7 @@ use crate::time::Nanos;
 /// Length of a packet's header.
 pub(super) const HEADER: usize = 4;
 /// Length of a packet that another one continues.
-const LONG: u64 = 0xff_ffff;
+pub(super) const LONG: u64 = 0xff_ffff;
 
 /// Splits one direction into packets. Keeps at most `max_head` bytes.
 #[derive(Debug)]

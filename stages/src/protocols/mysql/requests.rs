@@ -91,7 +91,13 @@ impl Requests {
                 let session = Arc::new(session);
                 request.session = Some(Arc::clone(&session));
                 talk.session = None;
-                talk.asked(Due { answer: Answer::Login, code: 0, text: Text::new(), session: Some(session) });
+                talk.asked(Due {
+                    answer: Answer::Login,
+                    code: 0,
+                    text: Text::new(),
+                    session: Some(session),
+                    long: false,
+                });
             }
         }
         self.begin(request, head, moved, context, sink);
@@ -107,7 +113,8 @@ impl Requests {
         sink: &mut dyn Sink,
     ) {
         let mut shown = command::shown(command, head.bytes, talk.capabilities);
-        let mut due = Due { answer: command.answer, code: command.code, text: Text::new(), session: None };
+        let mut due = Due { answer: command.answer, code: command.code, ..Due::unknown() };
+        due.long = head.len >= super::packet::LONG;
         match (command.code, shown.statement) {
             (command::CLOSE, Some(number)) => talk.statements.closed(number),
             (_, Some(number)) => shown.target = talk.statements.text(number),

@@ -23,12 +23,14 @@ pub(super) struct Due {
     pub(super) text: Text,
     /// The session if all goes well.
     pub(super) session: Option<Arc<Session>>,
+    /// The command took several packets: the answer's sequence ids go on behind them.
+    pub(super) long: bool,
 }
 
 impl Due {
     /// The answer to what was not read.
     pub(super) fn unknown() -> Self {
-        Self { answer: Answer::Unknown, code: 0, text: Text::new(), session: None }
+        Self { answer: Answer::Unknown, code: 0, text: Text::new(), session: None, long: false }
     }
 }
 
@@ -88,6 +90,11 @@ impl Talk {
     pub(super) fn next_answer(&self) -> Option<Answer> {
         let known = self.due.front().map(|due| due.answer);
         known.or_else(|| (self.beyond > 0).then_some(Answer::Unknown))
+    }
+
+    /// True if the answer that is due next need not begin with sequence id 1.
+    pub(super) fn next_is_numbered_on(&self) -> bool {
+        self.infile || self.logging_in() || self.due.front().is_some_and(|due| due.long)
     }
 
     /// It begins.

@@ -22,14 +22,26 @@ fn cut(conversation: &Conversation, most: usize) -> Vec<Message> {
 
 #[test]
 fn turns_cut_short_keep_api_topic_and_status() {
+    let mut compared = 0;
     for (name, conversation) in recordings() {
-        let whole = shown(&conversation);
-        let cut = lines(&cut(&conversation, 512));
-        if name == "pipelined" {
-            continue; // whole requests lie behind the cut
+        if conversation.turns.iter().any(|(_, bytes)| bytes.len() > 512 && frames(bytes).len() > 1) {
+            continue; // whole messages lie behind the cut
         }
-        assert_eq!(cut, whole, "{name}");
+        assert_eq!(lines(&cut(&conversation, 512)), shown(&conversation), "{name}");
+        compared += 1;
     }
+    assert!(compared >= 20, "{compared}");
+}
+
+/// The messages in some bytes.
+fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while let Some(len) = bytes.first_chunk() {
+        let (frame, behind) = bytes.split_at(bytes.len().min(4 + u32::from_be_bytes(*len) as usize));
+        frames.push(frame.to_vec());
+        bytes = behind;
+    }
+    frames
 }
 
 #[test]
@@ -58,33 +70,25 @@ fn a_client_that_reads_the_length_by_itself_changes_nothing() {
     }
 }
 
-/// The recorded response with the most bytes, the request before it, and where the error code of its second partition lies.
+/// The recorded response with the most bytes, its request, and where the error code of the partition behind the large one lies.
 fn large_fetch() -> (Vec<u8>, Vec<u8>, usize) {
     let turns = recording!("fetch_large").turns;
     let streams = [Egress, Ingress].map(|way| {
         turns.iter().filter(|(direction, _)| *direction == way).flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
     });
-    let frames = streams.map(|stream| {
-        let mut frames = Vec::new();
-        let mut rest = &stream[..];
-        while let Some(len) = rest.first_chunk() {
-            let (frame, behind) = rest.split_at(4 + u32::from_be_bytes(*len) as usize);
-            frames.push(frame.to_vec());
-            rest = behind;
-        }
-        frames
-    });
+    let frames = streams.map(|stream| frames(&stream));
     let response = frames[1].iter().max_by_key(|frame| frame.len()).unwrap().clone();
     let request = frames[0].iter().find(|request| request[8..12] == response[4..8]).unwrap().clone();
     assert_eq!(request[4..8], [0, 1, 0, 11], "Fetch, version 11");
-    // throttle_time_ms, error_code, session_id, responses, topic ("large"), partitions; then of a partition: index, error_code,
-    // high_watermark, last_stable_offset, log_start_offset, aborted_transactions, preferred_read_replica, records.
-    let first = 8 + 4 + 2 + 4 + 4 + 7 + 4;
-    let records = first + 4 + 2 + 24 + 4 + 4;
-    let len = u32::from_be_bytes(*response[records..].first_chunk().unwrap()) as usize;
-    let second = records + 4 + len;
-    assert!(len > 16 * 1024 && response[second..second + 4] != response[first..first + 4]);
-    (request, response, second + 4)
+    // Length, correlation id, throttle_time_ms, error_code, session_id, responses, topic ("large"), partitions; then of a
+    // partition: index, error_code, high_watermark, last_stable_offset, log_start_offset, aborted_transactions,
+    // preferred_read_replica, and records behind their length. The first has none: it goes to the end.
+    let (before, partitions) = response.split_at(8 + 4 + 2 + 4 + 4 + 7 + 4);
+    let (empty, full) = partitions.split_at(4 + 2 + 24 + 4 + 4 + 4);
+    assert_eq!((&empty[..4], &full[..4]), (&[0, 0, 0, 0][..], &[0, 0, 0, 1][..]));
+    assert!(empty.ends_with(&[0; 4]) && full.len() > 16 * 1024);
+    let code = before.len() + full.len() + 4;
+    (request, [before, full, empty].concat(), code)
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! Scripted bytes, gaps and losses against the PostgreSQL parser, as the parse stage feeds it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| redtap_fuzz::wire(redtap_stages::protocols::Protocol::Postgres, data));

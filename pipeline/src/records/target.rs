@@ -1,0 +1,59 @@
+//! What of a target is shown.
+
+use redtap_stages::flow::exchange::Exchange;
+use redtap_stages::limits::MAX_TARGET;
+use redtap_stages::protocols::traits::Endpoint;
+use redtap_stages::sql;
+use std::borrow::Cow;
+
+/// Whether targets are shown as they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    /// As on the wire: keys, literals and query strings with them.
+    Raw,
+    /// Without what may be data: a statement without literals and comments, a path without its query, no key.
+    Masked,
+}
+
+impl Targets {
+    /// The target of an exchange, as far as it is shown.
+    pub(super) fn of(self, exchange: &Exchange) -> Cow<'_, str> {
+        let target = exchange.target.as_str();
+        let endpoint = exchange.protocol.traits().map(|traits| traits.endpoint);
+        match (self, endpoint) {
+            (Self::Raw, _) => target.into(),
+            (Self::Masked, Some(Endpoint::Route)) => without_query(target).into(),
+            (Self::Masked, Some(Endpoint::Query(dialect))) => masked(dialect, target).into(),
+            (Self::Masked, Some(Endpoint::Suffix | Endpoint::Target)) => target.into(),
+            (Self::Masked, Some(Endpoint::Method) | None) => "".into(),
+        }
+    }
+}
+
+fn without_query(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// Masking makes no text longer.
+fn masked(dialect: sql::Dialect, statement: &str) -> String {
+    let mut room = [0; MAX_TARGET];
+    String::from_utf8_lossy(sql::mask(dialect, statement.as_bytes(), &mut room)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_ends_before_its_query() {
+        assert_eq!(without_query("/a/b?token=secret#x"), "/a/b");
+        assert_eq!(without_query("http://example.org/a#secret"), "http://example.org/a");
+        assert_eq!(without_query("*"), "*");
+    }
+
+    #[test]
+    fn a_statement_keeps_no_literal() {
+        let masked = masked(sql::Dialect::Postgres, "SELECT 'secret' FROM t WHERE a IN (1, 2)");
+        assert_eq!(masked, "SELECT ? FROM t WHERE a IN (?)");
+    }
+}
