@@ -1,10 +1,10 @@
 //! Captures of real traffic as the stages get them: every byte once, in any mode; and what is left of a file that is cut.
-#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 use redtap::capture::file::{CaptureError, Damage};
-use redtap::capture::flows::{HOLE_WAIT, RESET_WAIT};
+use redtap::capture::flows::{HOLE_WAIT, MAX_FLOWS, RESET_WAIT};
 use redtap::capture::modes::Mode;
 use redtap::capture::{Capture, Outcome};
 use redtap::source::stream_time::{MAX_RECORD, Next, Records};
@@ -340,6 +340,27 @@ fn a_reset_ends_a_connection_unless_who_sent_it_speaks_on() {
     forged.shake(100, 900).put(true, 101, Some(901), RST, b"").put(true, 101, Some(901), 0, b"ask");
     forged.later(RESET_WAIT).put(false, 901, Some(104), 0, b"answer");
     assert_eq!(forged.told(), ["1> ask", "1< answer"]);
+}
+
+/// More conversations than are followed, all in one microsecond: those that make room lose nothing, and it is said.
+#[test]
+fn the_table_of_connections_is_bounded() {
+    let mut made = Made::new();
+    let count = u32::try_from(MAX_FLOWS).unwrap() + 10;
+    for n in 0..count {
+        let [_, a, b, c] = n.to_be_bytes();
+        let mut packet = Vec::new();
+        let to = [10, a, b, c];
+        PacketBuilder::ipv4([10, 255, 0, 1], to, 9).udp(9, 9).write(&mut packet, &n.to_be_bytes()).unwrap();
+        let length = u32::try_from(packet.len()).unwrap();
+        for word in [1, 1, length, length] {
+            made.file.extend(word.to_le_bytes());
+        }
+        made.file.extend(packet);
+    }
+    let (events, outcome) = read(&made.file, Mode::Packets);
+    assert_eq!((events.len(), outcome.flows.flows), (count as usize, count.into()));
+    assert_eq!(outcome.flows.crowded_out, MAX_FLOWS as u64 / 8 + 1);
 }
 
 proptest! {

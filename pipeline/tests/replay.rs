@@ -1,5 +1,5 @@
 //! `redtap replay` as its users run it: formats, modes, standard input, files that are damaged or still grow.
-#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -200,6 +200,31 @@ fn an_answer_whose_request_the_capture_lost_is_listed_only_when_asked_for() {
     let (code, rows, err) = replay(folder.path(), &["without", "--records", "-", "--unasked"]);
     let (all, unknown) = (ROWS.len(), "http   ok 200");
     assert_eq!((code, rows.len(), rows[0].as_str()), (Some(0), all, unknown), "{err}");
+}
+
+/// Captures and recordings, packed or not, out of a pipe that pauses anywhere.
+#[test]
+fn a_pipe_is_followed_until_its_writer_is_gone() {
+    let folder = folder(&[]);
+    let (packed, rows) = (gzip(MIXED), ROWS.len());
+    let all =
+        replay(folder.path(), &[concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mixed.redtapev"), "--records", "-"]);
+    for (bytes, rows) in [(MIXED, rows), (&packed, rows), (RECORDING, all.1.len())] {
+        let mut child = command(folder.path(), &["-", "--follow", "--records", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        for piece in [&bytes[..5], &bytes[5..1_001], &bytes[1_001..2_500], &bytes[2_500..]] {
+            pipe.write_all(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        drop(pipe);
+        let (code, found, err) = said(&child.wait_with_output().unwrap());
+        assert_eq!((code, found.len()), (Some(0), rows), "{err}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use redtap_stages::converge::{Converge, ConvergeRules};
 use redtap_stages::flow::conn::{ConnInfo, Role};
 use redtap_stages::flow::exchange::{Exchange, NoAnswer};
 use redtap_stages::flow::joined::Identity;
+use redtap_stages::flow::message::Session;
 use redtap_stages::join::{Fact, Join, JoinSettings};
 use redtap_stages::protocols::Protocol;
 use redtap_stages::stage::Stage;
@@ -34,14 +35,22 @@ impl Chain {
     }
 }
 
-/// What one batch holds: both sides of HTTP on one host, Redis, DNS, errors, values in paths that are new each time.
-fn batch(conns: &[Arc<ConnInfo>], round: u64) -> Vec<Exchange> {
+/// What one batch holds: both sides of HTTP on one host, databases, a broker, remote calls, DNS, errors, values in paths and
+/// statements that are new each time.
+fn batch(conns: &[Arc<ConnInfo>], session: &Arc<Session>, round: u64) -> Vec<Exchange> {
     let mut batch = Vec::new();
     for (n, conn) in conns.iter().enumerate() {
         batch.push(get(conn, &format!("/users/{}/posts?page=2", round * 100 + n as u64), "200"));
         batch.push(get(conn, "/static/app.css", "404"));
         batch.push(unanswered(conn, NoAnswer::Timeout));
         batch.push(exchange(conn, Protocol::Redis, "HSET", "user:1", ""));
+        let sql = format!("SELECT a FROM orders JOIN items i ON i.o = orders.id WHERE id = {round} AND name = 'x{n}'");
+        let mut query = exchange(conn, Protocol::Postgres, "SELECT", &sql, "");
+        query.session = Some(Arc::clone(session));
+        batch.push(query);
+        batch.push(exchange(conn, Protocol::Mysql, "EXECUTE", "INSERT INTO t VALUES (?)", "1062"));
+        batch.push(exchange(conn, Protocol::Kafka, "Produce", "orders", ""));
+        batch.push(exchange(conn, Protocol::Grpc, "POST", "shop.v1.Cart/Add", "14"));
         batch.push(lookup(conn, "api.example.org", &["192.0.2.1"]));
     }
     batch
@@ -64,22 +73,23 @@ fn an_exchange_in_steady_state_allocates_nothing() {
         joined: Vec::with_capacity(4_096),
         deltas: Vec::with_capacity(4_096),
     };
-    chain.turn(NOW, &mut batch(&conns, 0));
+    let session = Arc::new(Session { user: "ann".into(), namespace: "shop".into() });
+    chain.turn(NOW, &mut batch(&conns, &session, 0));
     for (pid, service) in [(10, "shop"), (11, "web")] {
         let identity = Identity { service: service.into(), ..Identity::default() };
         chain.join.learn(Fact::Process { pid, identity: Arc::new(identity) });
     }
     for round in 1..20 {
-        chain.turn(NOW + Nanos::from_millis(round), &mut batch(&conns, round));
+        chain.turn(NOW + Nanos::from_millis(round), &mut batch(&conns, &session, round));
     }
     let before = chain.aggregate.ledger().taken;
-    let mut rounds: Vec<_> = (20..220).map(|round| batch(&conns, round)).collect();
+    let mut rounds: Vec<_> = (20..220).map(|round| batch(&conns, &session, round)).collect();
     let counted = allocation_counter::measure(|| {
         for (at, input) in rounds.iter_mut().enumerate() {
             chain.turn(NOW + Nanos::from_millis(20 + at as u64), input);
         }
     });
-    assert_eq!(chain.aggregate.ledger().taken - before, 200 * 5 * conns.len() as u64, "all of them arrived");
+    assert_eq!(chain.aggregate.ledger().taken - before, 200 * 9 * conns.len() as u64, "all of them arrived");
     assert_eq!(chain.aggregate.ledger().held, chain.aggregate.ledger().taken);
     assert_eq!(counted.count_total, 0, "{counted:?}");
     let control = allocation_counter::measure(|| drop(std::hint::black_box(vec![1_u8])));

@@ -34,6 +34,12 @@ const RECORDINGS: &[(Protocol, &str, &str)] = &[
     (Protocol::Redis, "redis/pipeline.rec", "a pipeline"),
     (Protocol::Mysql, "mysql/node.rec", "queries and prepared statements"),
     (Protocol::Mysql, "mysql/node_compressed.rec", "the same, compressed"),
+    (Protocol::Postgres, "postgres/pgbench_extended.rec", "pgbench, extended queries"),
+    (Protocol::Postgres, "postgres/pgbench_pipeline.rec", "pgbench, pipelined"),
+    (Protocol::Kafka, "kafka/produce.rec", "a producer"),
+    (Protocol::Kafka, "kafka/fetch_by_id.rec", "a consumer, topics by id"),
+    (Protocol::Http2, "http2/h2load.rec", "h2load, nghttpd"),
+    (Protocol::Http2, "http2/grpc_unary.rec", "gRPC, unary calls"),
     (Protocol::Dns, "dns/udp.rec", "dig, dnsmasq, UDP"),
 ];
 

@@ -112,7 +112,7 @@ impl Flows {
         self.pass_time(at, out);
         let key = Key::of(packet, false);
         if !self.flows.contains_key(&key) {
-            self.open(key, packet.to, Transport::Udp, Beginning::None, at);
+            self.open(key, packet.to, Transport::Udp, Beginning::None, at, out);
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
         flow.seen = at;
@@ -147,7 +147,7 @@ impl Flows {
                 (false, _) if packet.from.port() < packet.to.port() => (packet.from, Beginning::Late),
                 (false, _) => (packet.to, Beginning::Late),
             };
-            self.open(key, local, Transport::Tcp, beginning, at);
+            self.open(key, local, Transport::Tcp, beginning, at, out);
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
         let before = flow.waiting();
@@ -214,9 +214,17 @@ impl Flows {
         }
     }
 
-    fn open(&mut self, key: Key, local: SocketAddr, transport: Transport, beginning: Beginning, at: Nanos) {
+    fn open(
+        &mut self,
+        key: Key,
+        local: SocketAddr,
+        transport: Transport,
+        beginning: Beginning,
+        at: Nanos,
+        out: &mut Queue,
+    ) {
         if self.flows.len() >= MAX_FLOWS {
-            self.make_room();
+            self.make_room(at, out);
         }
         self.last_id += 1;
         self.counts.flows += 1;
@@ -236,15 +244,20 @@ impl Flows {
         self.flows.insert(key, flow);
     }
 
-    /// Forgets the eighth of the connections that was silent longest.
-    fn make_room(&mut self) {
+    /// Forgets the eighth of the connections that was silent longest, when what waits in them has gone out.
+    fn make_room(&mut self, now: Nanos, out: &mut Queue) {
         let mut seen: Vec<Nanos> = self.flows.values().map(|flow| flow.seen).collect();
         let (_, bound, _) = seen.select_nth_unstable(MAX_FLOWS / 8);
         let bound = *bound;
-        let before = self.flows.len();
-        self.flows.retain(|_, flow| flow.seen > bound);
-        self.counts.crowded_out += (before - self.flows.len()) as u64;
-        self.waiting = self.flows.values().map(Flow::waiting).sum();
+        // Of many that were silent equally long not all.
+        let gone = self.flows.extract_if(|_, flow| flow.seen <= bound).take(MAX_FLOWS / 8 + 1);
+        for (_, mut flow) in gone {
+            self.waiting -= flow.waiting();
+            self.counts.crowded_out += 1;
+            flow.settle_reset(self.mode, &mut self.counts, out);
+            flow.give_up(now, self.mode, &mut self.counts, out);
+            flow.flush(out);
+        }
     }
 
     /// Too much waits: no hole is waited for any longer.

@@ -1,6 +1,5 @@
 //! Shared by the tests: the two functions with owned results.
 
-mod oracle;
 mod privacy;
 mod statements;
 mod vectors;

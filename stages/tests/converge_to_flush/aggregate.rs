@@ -8,6 +8,7 @@ use redtap_stages::flow::conn::{ConnInfo, Role};
 use redtap_stages::flow::delta::{Delta, Gain};
 use redtap_stages::flow::exchange::{Exchange, NoAnswer};
 use redtap_stages::flow::joined::Joined;
+use redtap_stages::flow::message::Session;
 use redtap_stages::flush::{Flush, FlushSettings};
 use redtap_stages::join::{Join, JoinSettings};
 use redtap_stages::limits;
@@ -51,6 +52,31 @@ fn server() -> Arc<ConnInfo> {
 
 fn client(port: u16) -> Arc<ConnInfo> {
     conn(2, owner(11, "app"), Role::Client, "10.0.0.1:50000", &format!("192.0.2.1:{port}"))
+}
+
+#[test]
+fn queries_calls_and_operations_of_brokers_have_the_labels_of_the_conventions() {
+    let mut select =
+        exchange(&client(5432), Protocol::Postgres, "SELECT", "SELECT a FROM t WHERE b = 'secret'", "42P01");
+    select.session = Some(Arc::new(Session { user: "ann".into(), namespace: "shop".into() }));
+    let run = exchange(&client(3306), Protocol::Mysql, "EXECUTE", "INSERT INTO t SELECT * FROM u", "");
+    let ping = exchange(&client(3306), Protocol::Mysql, "PING", "", "");
+    let send = exchange(&client(9092), Protocol::Kafka, "Produce", "orders", "");
+    let call = exchange(&client(50051), Protocol::Grpc, "POST", "shop.v1.Cart/Add", "14");
+    let fine = exchange(&client(50051), Protocol::Grpc, "POST", "shop.v1.Cart/Add", "0");
+    let page = exchange(&client(80), Protocol::Http2, "GET", "/a?b=c", "200");
+    let got = deltas(vec![select, run, ping, send, call, fine, page]);
+    let got: Vec<_> = got.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with("traces_")).collect();
+    let expected = [
+        "db_client_operation_duration_seconds{app,db.system.name=mysql,db.operation.name=PING,server.address=192.0.2.1,server.port=3306}",
+        "db_client_operation_duration_seconds{app,db.system.name=mysql,db.query.summary=INSERT t SELECT u,db.operation.name=INSERT,server.address=192.0.2.1,server.port=3306}",
+        "db_client_operation_duration_seconds{app,db.system.name=postgresql,db.namespace=shop,db.query.summary=SELECT t,db.collection.name=t,db.operation.name=SELECT,db.response.status_code=42P01,server.address=192.0.2.1,server.port=5432,error.type=42P01}",
+        "http_client_request_duration_seconds{app,http.request.method=GET,http.route=/a,http.response.status_code=200,network.protocol.version=2,server.address=192.0.2.1,server.port=80}",
+        "messaging_client_operation_duration_seconds{app,messaging.system=kafka,messaging.operation.name=Produce,messaging.operation.type=send,messaging.destination.name=orders,server.address=192.0.2.1,server.port=9092}",
+        "rpc_client_call_duration_seconds{app,rpc.system.name=grpc,rpc.method=shop.v1.Cart/Add,rpc.status_code=OK,server.address=192.0.2.1,server.port=50051}",
+        "rpc_client_call_duration_seconds{app,rpc.system.name=grpc,rpc.method=shop.v1.Cart/Add,rpc.status_code=UNAVAILABLE,server.address=192.0.2.1,server.port=50051,error.type=UNAVAILABLE}",
+    ];
+    assert_eq!(got, expected);
 }
 
 #[test]

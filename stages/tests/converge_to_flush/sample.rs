@@ -50,7 +50,8 @@ pub(crate) fn conn(id: u64, owner: Owner, role: Role, local: &str, remote: &str)
 /// An answered exchange that took 3 ms.
 pub(crate) fn exchange(conn: &Arc<ConnInfo>, protocol: Protocol, method: &str, target: &str, code: &str) -> Exchange {
     let failed = match protocol {
-        Protocol::Http1 => code >= "400",
+        Protocol::Http1 | Protocol::Http2 => code >= "400",
+        Protocol::Grpc => code != "0",
         _ => !code.is_empty(),
     };
     Exchange {

@@ -1,9 +1,18 @@
 //! Against an independent parser: for statements that the `sqlparser` crate reads, the operation and the tables are the same.
+//! Statements of applications, generated ones, and those that real clients sent in the recordings of the protocols.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use super::Dialect::{Mysql, Postgres};
-use super::{Dialect, read};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use redtap_stages::flow::conn::{Direction, Role, Transport};
+use redtap_stages::flow::message::{Message, MessageKind};
+use redtap_stages::limits::SQL_SUMMARY;
+use redtap_stages::protocols::mysql::Mysql as MysqlWire;
+use redtap_stages::protocols::postgres::Postgres as PostgresWire;
+use redtap_stages::protocols::{Context, Input, Sink, Step, Wire};
+use redtap_stages::sql::Dialect::{self, Mysql, Postgres};
+use redtap_stages::sql::{mask, summarize};
+use redtap_stages::time::Nanos;
 use sqlparser::ast::{Query, SetExpr, Statement, TableFactor, Visit, Visitor};
 use sqlparser::dialect::{MySqlDialect, PostgreSqlDialect};
 use sqlparser::parser::Parser;
@@ -59,17 +68,18 @@ fn agree(dialect: Dialect, sql: &str) -> bool {
     let mut tables = Tables::default();
     let _ = statement.visit(&mut tables);
     let theirs: BTreeSet<String> = tables.tables.difference(&tables.withs).cloned().collect();
-    let ours = read(dialect, sql.as_bytes(), false);
+    let mut room = [0; SQL_SUMMARY];
+    let ours = summarize(dialect, sql.as_bytes(), false, &mut room);
+    let summary = std::str::from_utf8(ours.text).unwrap();
     let operations = ["SELECT", "INSERT", "REPLACE", "UPDATE", "DELETE", "MERGE"];
-    let named: BTreeSet<String> = ours
-        .summary
+    let named: BTreeSet<String> = summary
         .split_ascii_whitespace()
         .filter(|word| !operations.contains(&word.to_ascii_uppercase().as_str()))
         .map(str::to_owned)
         .collect();
-    assert_eq!(named, theirs, "{dialect:?} {sql}\n{}", ours.summary);
+    assert_eq!(named, theirs, "{dialect:?} {sql}\n{summary}");
     let single = if theirs.len() == 1 { theirs.first().unwrap() } else { "" };
-    assert_eq!(ours.collection, single, "{dialect:?} {sql}");
+    assert_eq!(std::str::from_utf8(ours.collection).unwrap(), single, "{dialect:?} {sql}");
     assert_eq!(ours.statements, 1, "{sql}");
     true
 }
@@ -223,4 +233,78 @@ fn agrees_on_generated_statements() {
     });
     assert!(result.is_ok(), "{result:?}");
     assert!(read.get() > 2500, "the oracle read only {} of 3000", read.get());
+}
+
+#[derive(Default)]
+struct Targets(Vec<String>);
+
+impl Sink for Targets {
+    fn message(&mut self, message: Message) {
+        if message.kind == MessageKind::Request && message.target.as_bytes().contains(&b' ') {
+            self.0.push(message.target.as_str().to_owned());
+        }
+    }
+}
+
+/// The statements in a recording: records of one byte `>` (client to server) or `<`, four bytes big-endian length, the bytes.
+fn statements<W: Wire>(mut file: &[u8], sink: &mut Targets) {
+    let mut state = W::State::default();
+    let mut carries: [Vec<u8>; 2] = Default::default();
+    let mut before = None;
+    while let Some((head, rest)) = file.split_first_chunk::<5>() {
+        let [mark, length @ ..] = *head;
+        let [asked, told] = &mut carries;
+        let (direction, carry) = if mark == b'>' { (Direction::Egress, asked) } else { (Direction::Ingress, told) };
+        let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(length)).unwrap()).unwrap();
+        file = rest;
+        let at = Nanos(1);
+        let context = Context { direction, role: Role::Client, transport: Transport::Tcp, start: at, at };
+        if before.replace(direction) != Some(direction) {
+            W::turn(&mut state, context, sink);
+        }
+        carry.extend_from_slice(bytes);
+        while !carry.is_empty() {
+            let Step::Consumed(n) = W::parse(&mut state, context, Input::Bytes(carry), sink) else { break };
+            carry.drain(..usize::try_from(n.get()).unwrap());
+        }
+    }
+}
+
+/// Every recording of a room.
+fn recorded<W: Wire>(room: &str) -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(room);
+    let mut targets = Targets::default();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rec") {
+            statements::<W>(&std::fs::read(path).unwrap(), &mut targets);
+        }
+    }
+    targets.0.sort();
+    targets.0.dedup();
+    targets.0
+}
+
+/// Begins with what is compared; of definitions only the object is named, and a text may hold several statements.
+fn is_compared(sql: &str) -> bool {
+    let first = sql.split_ascii_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "REPLACE"].contains(&first.as_str())
+}
+
+#[test]
+fn agrees_on_what_was_recorded_and_masks_it() {
+    for (dialect, all) in [(Mysql, recorded::<MysqlWire>("mysql")), (Postgres, recorded::<PostgresWire>("postgres"))] {
+        assert!(all.len() > 20, "{dialect:?}: {} statements", all.len());
+        let compared = all.iter().filter(|sql| is_compared(sql) && agree(dialect, sql)).count();
+        assert!(compared > 15, "{dialect:?}: only {compared} of {}", all.len());
+        for sql in &all {
+            let mut room = vec![0; sql.len()];
+            let masked = String::from_utf8_lossy(mask(dialect, sql.as_bytes(), &mut room)).into_owned();
+            assert!(!masked.contains('\''), "{masked}");
+            let words = masked.split(|c: char| !c.is_ascii_alphanumeric() && !"_$@".contains(c));
+            for word in words {
+                assert!(!word.starts_with(|c: char| c.is_ascii_digit()), "{word} in {masked}");
+            }
+        }
+    }
 }
