@@ -485,6 +485,27 @@ __alone int rt_send(struct rt_conn *c, struct rt_scratch *s, __u32 cap, __u32 be
 	return last;
 }
 
+/* The first bytes of a connection are in `data`. If they are the preface of HTTP/2, the connection is in mode full from here
+ * on, this operation included. User space would say the same, but some milliseconds later: what a client asks at once and what
+ * it is answered until then is more than a budget holds, and a header block that is cut takes the later ones with it. */
+__alone int rt_meet_preface(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_op *op;
+
+	if (!c || !s)
+		return 0;
+	op = &s->op;
+	if (op->fill < RT_PREFACE_LEN || c->verdict || op->flags & RT_F_FAULT)
+		return 0;
+	if (__builtin_memcmp(s->data, RT_PREFACE, RT_PREFACE_LEN))
+		return 0;
+	c->verdict = RT_MODE_FULL << RT_VERDICT_MODE_SHIFT | RT_VERDICT_KNOWN;
+	op->full = 1;
+	op->want = min_of(op->rest - op->fill, RT_FULL_WALKED);
+	rt_frames_behind_preface(&c->frames[s->ev.dir & 1]);
+	return 1;
+}
+
 __alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 {
 	struct rt_op *op;
@@ -493,6 +514,8 @@ __alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	if (!c || !s)
 		return 1;
 	op = &s->op;
+	if (!s->ev.offset && !op->full)
+		rt_meet_preface(c, s);
 	op->keep = op->fill;
 	if (op->full) {
 		behind = rt_walk(c, s);
