@@ -143,6 +143,10 @@ __alone int rt_note(struct rt_conn *c, __u64 turn, __u32 reason, __u32 set)
 
 /* ---- verdicts ---- */
 
+/* Budget class of a connection older than the probe until a verdict comes. It does not begin with the few bytes of a greeting,
+ * but with a client at work, who may ask many things in a turn; what is cut off here nobody asks for again. */
+#define RT_CLASS_LATE 16u
+
 struct rt_policy {
 	__u32 mode;
 	__u32 budget; /* bytes a turn in this direction; ignored in mode full */
@@ -155,6 +159,8 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
 
 	p->mode = RT_MODE_HEAD;
+	if (c->late && class)
+		class = RT_CLASS_LATE;
 	if (verdict) {
 		__u64 word = *(volatile __u64 *)verdict;
 

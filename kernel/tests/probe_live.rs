@@ -473,7 +473,7 @@ fn picks_up_a_connection_older_than_itself() {
         let mut line = String::new();
         let mut watch = Watch::with(rung, |_, cgroup| {
             let source = format!(
-                "{PAIR}c.sendall(b'before'); exactly(s, 6); print('ready', flush=True); input()\nc.sendall(b'after'); exactly(s, 5)\n"
+                "{PAIR}c.sendall(b'before'); exactly(s, 6); print('ready', flush=True); input()\nc.sendall(b'after' * 4000); exactly(s, 20000)\n"
             );
             let mut started = Script::start(cgroup, &source);
             line = started.line();
@@ -485,7 +485,8 @@ fn picks_up_a_connection_older_than_itself() {
         script.finish();
         let (client, server) = ports(&line);
         let late = flow(&watch.drain(), client, server);
-        assert_eq!(stream(&late, EGRESS), b"after", "{rung:?}");
+        // More than the budget of a new connection: who is at work asks much at once.
+        assert_eq!(stream(&late, EGRESS), b"after".repeat(4_000), "{rung:?}");
         assert_eq!((late[0].head.offset, late[0].head.role), (0, 0));
         assert_eq!(late[0].head.flags, flag::LATE | flag::TURN_START | flag::FIRST);
     }
