@@ -780,13 +780,18 @@ enum {
 /* include/uapi/asm-generic/errno.h */
 enum { EPIPE = 32, ECONNRESET = 104, ETIMEDOUT = 110 };
 
+__inline int rt_was_reset(int err, int before)
+{
+	return before != TCP_SYN_SENT && (err == ECONNRESET || err == EPIPE);
+}
+
 __inline __u32 rt_close_reason(int err, int before)
 {
 	if (err == ETIMEDOUT)
 		return RT_REASON_TIMEOUT;
 	if (before == TCP_SYN_SENT)
 		return RT_REASON_REFUSED;
-	if (err == ECONNRESET || err == EPIPE)
+	if (rt_was_reset(err, before))
 		return RT_REASON_RESET;
 	if (err)
 		return RT_REASON_TIMEOUT; /* unreachable and the like: the peer was given up */

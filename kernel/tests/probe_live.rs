@@ -336,6 +336,37 @@ except ConnectionRefusedError: pass
     }
 }
 
+/// The record of a call is made when the call is over, and the peer's reset may end it.
+#[test]
+fn what_is_being_sent_when_the_reset_comes_belongs_to_the_connection() {
+    if skipped("what_is_being_sent_when_the_reset_comes_belongs_to_the_connection") {
+        return;
+    }
+    for rung in RUNGS {
+        let mut watch = Watch::new(rung);
+        let (_, server) = run_pair(
+            &mut watch,
+            "
+import threading
+c.sendall(b'ask'); exactly(s, 3)
+t = threading.Thread(target=lambda: s.send(b'x' * 100_000_000)); t.start()
+exactly(c, 1000); c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.close(); t.join(); s.close()
+",
+        );
+        let kinds: Vec<_> = server.iter().map(|r| (r.head.kind, r.head.dir)).collect();
+        let (data, close) = (kind::DATA, kind::CLOSE);
+        assert_eq!(kinds.first(), Some(&(data, INGRESS)), "{rung:?} {server:?}");
+        assert!(
+            kinds[1..].contains(&(data, EGRESS)) && kinds[1..].iter().any(|(kind, _)| *kind == close),
+            "{server:?}"
+        );
+        assert!(
+            server.iter().all(|r| r.head.conn_id == server[0].head.conn_id),
+            "{rung:?}: one connection: {server:?}"
+        );
+    }
+}
+
 #[test]
 fn a_datagram_is_a_turn_and_knows_its_other_end() {
     if skipped("a_datagram_is_a_turn_and_knows_its_other_end") {
