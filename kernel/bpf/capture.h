@@ -143,9 +143,10 @@ __alone int rt_note(struct rt_conn *c, __u64 turn, __u32 reason, __u32 set)
 
 /* ---- verdicts ---- */
 
-/* Budget class of a connection older than the probe until a verdict comes. It does not begin with the few bytes of a greeting,
- * but with a client at work, who may ask many things in a turn; what is cut off here nobody asks for again. */
-#define RT_CLASS_LATE 16u
+/* Until a verdict comes, so many classes more (16 times the bytes) are captured of requests, and of a connection older than
+ * the probe. Clients begin before the verdict is there, and may ask a hundred things in a turn; of what is cut off here
+ * nobody knows, least of all of requests that are not answered. Large answers are the usual, large requests are not. */
+#define RT_CLASSES_MORE 4u
 
 struct rt_policy {
 	__u32 mode;
@@ -159,8 +160,8 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
 
 	p->mode = RT_MODE_HEAD;
-	if (c->late && class)
-		class = RT_CLASS_LATE;
+	if (class && (c->late || c->role == (dir == RT_DIR_INGRESS ? RT_ROLE_SERVER : RT_ROLE_CLIENT)))
+		class += RT_CLASSES_MORE;
 	if (verdict) {
 		__u64 word = *(volatile __u64 *)verdict;
 
