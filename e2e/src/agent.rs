@@ -161,6 +161,15 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What a failed test is about: what was lost on the way, and what the agent says.
+            if let Ok((200, body)) = get(self.port, "/metrics", "text/plain") {
+                let telling =
+                    |line: &&str| line.starts_with("redtap_") && !line.contains("_bucket") && !line.ends_with(" 0");
+                body.lines().filter(telling).for_each(|line| eprintln!("{line}"));
+            }
+            eprintln!("{}", self.log());
+        }
         if let Ok(None) = self.child.try_wait() {
             drop(self.child.kill());
             drop(self.child.wait());

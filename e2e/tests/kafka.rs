@@ -19,7 +19,7 @@ const CODE: &str = "messaging_response_status_code";
 /// What a broker is started with.
 const NEEDS: [&str; 3] = ["java", "python3", "kcat"];
 const KITS: [Kit; 2] = [Kit::Kafka, Kit::Python];
-const BROKER: &str = "kafka.Kafka";
+const BROKER: &str = "Kafka";
 
 /// Operations by name, of one service or all.
 fn operations(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> BTreeMap<String, u64> {
@@ -107,7 +107,8 @@ fn by_topic_and_error(metrics: &Metrics, rung: &str) {
         assert_eq!(produced, want, "{rung}, {side}");
         // MESSAGE_TOO_LARGE.
         let refused = [(OPERATION, "Produce"), (TOPIC, "small"), (CODE, "10"), ("error_type", "10")];
-        assert_eq!(metrics.sum(name, &refused), 6, "{rung}, {side}");
+        let all = metrics.by(name, &[(OPERATION, "Produce")], &[TOPIC, CODE, "error_type"]);
+        assert_eq!(metrics.sum(name, &refused), 6, "{rung}, {side}: {all:?}");
         assert_eq!(
             metrics.sum(name, &[(OPERATION, "Produce"), ("error_type", "")]),
             340,

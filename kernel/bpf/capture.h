@@ -143,6 +143,11 @@ __alone int rt_note(struct rt_conn *c, __u64 turn, __u32 reason, __u32 set)
 
 /* ---- verdicts ---- */
 
+/* Until a verdict comes, so many classes more (16 times the bytes) are captured of requests, and of a connection older than
+ * the probe. Clients begin before the verdict is there, and may ask a hundred things in a turn; of what is cut off here
+ * nobody knows, least of all of requests that are not answered. Large answers are the usual, large requests are not. */
+#define RT_CLASSES_MORE 4u
+
 struct rt_policy {
 	__u32 mode;
 	__u32 budget; /* bytes a turn in this direction; ignored in mode full */
@@ -155,6 +160,8 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
 
 	p->mode = RT_MODE_HEAD;
+	if (class && (c->late || c->role == (dir == RT_DIR_INGRESS ? RT_ROLE_SERVER : RT_ROLE_CLIENT)))
+		class += RT_CLASSES_MORE;
 	if (verdict) {
 		__u64 word = *(volatile __u64 *)verdict;
 
@@ -485,6 +492,27 @@ __alone int rt_send(struct rt_conn *c, struct rt_scratch *s, __u32 cap, __u32 be
 	return last;
 }
 
+/* The first bytes of a connection are in `data`. If they are the preface of HTTP/2, the connection is in mode full from here
+ * on, this operation included. User space would say the same, but some milliseconds later: what a client asks at once and what
+ * it is answered until then is more than a budget holds, and a header block that is cut takes the later ones with it. */
+__alone int rt_meet_preface(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_op *op;
+
+	if (!c || !s)
+		return 0;
+	op = &s->op;
+	if (op->fill < RT_PREFACE_LEN || c->verdict || op->flags & RT_F_FAULT)
+		return 0;
+	if (__builtin_memcmp(s->data, RT_PREFACE, RT_PREFACE_LEN))
+		return 0;
+	c->verdict = RT_MODE_FULL << RT_VERDICT_MODE_SHIFT | RT_VERDICT_KNOWN;
+	op->full = 1;
+	op->want = min_of(op->rest - op->fill, RT_FULL_WALKED);
+	rt_frames_behind_preface(&c->frames[s->ev.dir & 1]);
+	return 1;
+}
+
 __alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 {
 	struct rt_op *op;
@@ -493,6 +521,8 @@ __alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	if (!c || !s)
 		return 1;
 	op = &s->op;
+	if (!s->ev.offset && !op->full)
+		rt_meet_preface(c, s);
 	op->keep = op->fill;
 	if (op->full) {
 		behind = rt_walk(c, s);
@@ -752,13 +782,18 @@ enum {
 /* include/uapi/asm-generic/errno.h */
 enum { EPIPE = 32, ECONNRESET = 104, ETIMEDOUT = 110 };
 
+__inline int rt_was_reset(int err, int before)
+{
+	return before != TCP_SYN_SENT && (err == ECONNRESET || err == EPIPE);
+}
+
 __inline __u32 rt_close_reason(int err, int before)
 {
 	if (err == ETIMEDOUT)
 		return RT_REASON_TIMEOUT;
 	if (before == TCP_SYN_SENT)
 		return RT_REASON_REFUSED;
-	if (err == ECONNRESET || err == EPIPE)
+	if (rt_was_reset(err, before))
 		return RT_REASON_RESET;
 	if (err)
 		return RT_REASON_TIMEOUT; /* unreachable and the like: the peer was given up */

@@ -4,15 +4,19 @@
  * only counted. Header blocks are state: one that is missing makes later ones unreadable, and a ring full of bodies loses them.
  *
  * What was copied for a record is walked frame by frame before the record goes out; nothing is read for the walk alone. Where
- * the walk stands is kept by direction and stream offset (rt_conn.frames). It gets into step where a turn begins with a
- * plausible frame header, and falls out of step at the first implausible one, or when bytes went by that it did not see: then
- * everything is captured, as of a protocol without frames.
+ * the walk stands is kept by direction and stream offset (rt_conn.frames). It gets into step behind the preface, and where a
+ * turn begins with a plausible frame header, and falls out of step at the first implausible one, or when bytes went by that
+ * it did not see: then everything is captured, as of a protocol without frames.
  */
 #ifndef REDTAP_FRAMES_H
 #define REDTAP_FRAMES_H
 
 #include "conn.h"
 
+/* What a client begins with (section 3.4). */
+#define RT_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define RT_PREFACE_LEN 24u
+_Static_assert(sizeof(RT_PREFACE) == RT_PREFACE_LEN + 1, "RFC 9113, section 3.4");
 #define RT_FRAME_HEADER 9u
 /* A DATA frame of up to this many bytes is captured whole: a record of its own would cost as much. */
 #define RT_DATA_WHOLE 1024u
@@ -50,6 +54,15 @@ __inline void rt_frames_meet(struct rt_frames *f, __u64 offset, __u32 begins)
 	f->step = begins ? RT_ENTERING : RT_OUT_OF_STEP;
 	f->left = f->have = f->skip = 0;
 	f->at = offset;
+}
+
+/* At the beginning of a direction, which is the preface: it is walked like a payload, and frames follow it. */
+__inline void rt_frames_behind_preface(struct rt_frames *f)
+{
+	f->step = RT_IN_STEP;
+	f->at = 0;
+	f->left = RT_PREFACE_LEN;
+	f->have = f->skip = 0;
 }
 
 /* Bytes at the beginning of an operation of `moved` that belong to a payload which is only counted. */

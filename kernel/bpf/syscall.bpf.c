@@ -405,8 +405,9 @@ int rt_sys_exit(__u64 *ctx)
 	return rt_dispatch(regs, nr, (__s64)ctx[1]);
 }
 
-/* Unix and UDP sockets change no inet state: their end is the close of the last descriptor. A tracepoint
- * of this call alone, not sys_enter: other calls should not pay for it. Where a run is skipped, the entry ages out. */
+/* Unix and UDP sockets change no inet state, and TCP sockets that were reset change theirs no more: their end is the close of
+ * the last descriptor. A tracepoint of this call alone, not sys_enter: other calls should not pay for it. Where a run is
+ * skipped, the entry ages out. */
 SEC("tracepoint/syscalls/sys_enter_close")
 int rt_close_fd(struct enter_args *ctx)
 {
@@ -416,10 +417,11 @@ int rt_close_fd(struct enter_args *ctx)
 	__u32 transport = sk ? rt_transport_of(sk) : 0;
 	struct rt_conn *c;
 
-	if (!transport || transport == RT_TCP || rt_other_references(file) > 0)
+	if (!transport || rt_other_references(file) > 0)
 		return 0;
 	c = rt_known(sk);
-	if (!c)
+	/* TCP's end comes with its state, but for what is kept of a connection that was reset. */
+	if (!c || (transport == RT_TCP && !(c->ended & RT_ENDED)))
 		return 0;
 	if (transport == RT_UNIX_STREAM) {
 		rt_end(c, RT_DIR_EGRESS, RT_SET_OPERATION);
@@ -446,7 +448,7 @@ SEC("tp_btf/inet_sock_set_state")
 int rt_sock_state(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
-	int before = (int)ctx[1], after = (int)ctx[2];
+	int before = (int)ctx[1], after = (int)ctx[2], kept;
 	struct rt_conn *c;
 
 	if (rt_transport_of(sk) != RT_TCP)
@@ -466,7 +468,9 @@ int rt_sock_state(__u64 *ctx)
 	if (!c)
 		return 0;
 	rt_state_moved(c, sk, before, after);
-	if (after == TCP_CLOSE)
+	/* A reset comes in the middle of a call, which is seen when it ends: the entry stays until the descriptor is closed. */
+	kept = c->ended & RT_ENDED && rt_was_reset(FIELD(sk->sk_err), before) && KREAD(sk->sk_socket);
+	if (after == TCP_CLOSE && !kept)
 		rt_gone(sk);
 	return 0;
 }

@@ -206,3 +206,39 @@ c.sendall(one[12000:]); exactly(s, len(one) - 12000)
         assert_eq!(unseen, 0, "{rung:?}: every turn begins with a record: {records:?}");
     }
 }
+
+/// Nobody gave a verdict: what a client asks at once, and what it is answered, is more than a budget.
+#[test]
+fn a_connection_that_begins_with_the_preface_is_captured_in_full() {
+    if skipped("a_connection_that_begins_with_the_preface_is_captured_in_full") {
+        return;
+    }
+    const CALLS: usize = 3;
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for rung in RUNGS {
+        let mut watch = Watch::new(rung);
+        let mut script = watch.python(&format!(
+            "{PAIR}{FRAMES}
+whole = b''.join(call(1 + 2 * n) for n in range({CALLS}))
+preface = b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'
+import threading
+def over(a, b, bytes):
+    t = threading.Thread(target=exactly, args=(b, len(bytes))); t.start(); a.sendall(bytes); t.join()
+over(c, s, preface + whole)
+over(s, c, whole)
+"
+        ));
+        let line = script.line();
+        let (client, server) = line.split_once(' ').map(|(c, s)| (c.parse().unwrap(), s.parse().unwrap())).unwrap();
+        script.finish();
+        let records = watch.drain();
+        let answers = truth(CALLS).split_off(5);
+        let questions = [PREFACE, &answers].concat();
+        let most = CALLS * 9000;
+        for (from, to, out) in [(client, server, EGRESS), (server, client, INGRESS)] {
+            let records = flow(&records, from, to);
+            check(rung, &records, out, &questions, PREFACE.len(), CALLS, most);
+            check(rung, &records, 1 - out, &answers, 0, CALLS, most);
+        }
+    }
+}

@@ -37,6 +37,7 @@ use crate::stage::{Ledger, Stage};
 use crate::time::Nanos;
 use header::{Kind, Record};
 use past::Past;
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use table::{Class, Conn, Table};
@@ -98,6 +99,15 @@ pub struct Connections {
     pub resumed: u64,
 }
 
+/// A connection that was reset. The peer's word comes in the middle of an operation of ours, whose record is made when it is
+/// over: an answer may be on its way.
+#[derive(Debug, Clone, Copy)]
+struct Reset {
+    id: u64,
+    when: Nanos,
+    until: Nanos,
+}
+
 /// The stage. `M` is what the records lie in.
 #[derive(Debug)]
 pub struct Decode<M> {
@@ -110,6 +120,8 @@ pub struct Decode<M> {
     listeners_epoch: u32,
     /// The connections are to be said again.
     reopen: bool,
+    /// Reset, the one to be closed first at the front. At most one a connection of the table.
+    resets: VecDeque<Reset>,
     connections: Connections,
     ledger: Ledger,
     memory: PhantomData<fn() -> M>,
@@ -127,6 +139,7 @@ impl<M> Decode<M> {
             listeners: Arc::default(),
             listeners_epoch: 0,
             reopen: false,
+            resets: VecDeque::new(),
             connections: Connections::default(),
             ledger: Ledger::new::<Reject>(),
             memory: PhantomData,
@@ -185,11 +198,31 @@ impl<M> Decode<M> {
         } else {
             stream_record(conn, record, out)
         };
-        if let Kind::Close(reason) = record.kind {
-            self.close(at, Nanos(record.header.ts_ns), reason, out);
-            self.past.closed(record.header.conn_id);
+        match record.kind {
+            Kind::Close(CloseReason::Reset) => {
+                let (id, when) = (record.header.conn_id, Nanos(record.header.ts_ns));
+                self.resets.push_back(Reset { id, when, until: now + limits::RESET_LINGER });
+            }
+            Kind::Close(reason) => {
+                self.close(at, Nanos(record.header.ts_ns), reason, out);
+                self.past.closed(record.header.conn_id);
+            }
+            Kind::Data(_) | Kind::End | Kind::Progress => {}
         }
         done
+    }
+
+    /// Closes what was reset and has lingered long enough at `now`.
+    fn close_reset(&mut self, now: Nanos, out: &mut Outbox<'_>) {
+        while let Some(&Reset { id, when, until }) = self.resets.front()
+            && until <= now
+        {
+            self.resets.pop_front();
+            if let Some(at) = self.table.find(id) {
+                self.close(at, when, CloseReason::Reset, out);
+                self.past.closed(id);
+            }
+        }
     }
 
     fn open(&mut self, now: Nanos, record: &Record, out: &mut Outbox<'_>) -> Result<u32, Reject> {
@@ -289,6 +322,7 @@ impl<M: Memory> Stage for Decode<M> {
         debug_assert!(out.memory.is_none(), "a batch has one memory");
         let before = out.items.len();
         self.say_again(now, &mut Outbox(&mut out.items));
+        self.close_reset(now, &mut Outbox(&mut out.items));
         let memory = input.memory.take();
         let bytes = memory.as_ref().map_or(&[][..], M::as_ref);
         for &span in &input.records {
@@ -307,6 +341,7 @@ impl<M: Memory> Stage for Decode<M> {
 
     fn tick(&mut self, now: Nanos, out: &mut Self::Out) {
         let before = out.items.len();
+        self.close_reset(now, &mut Outbox(&mut out.items));
         self.connections.idle +=
             self.forget_idle(now, CloseReason::Forgotten, &mut Outbox(&mut out.items), Self::limit);
         self.ledger.emitted += count(before, out.items.len());
@@ -314,6 +349,7 @@ impl<M: Memory> Stage for Decode<M> {
 
     fn drain(&mut self, now: Nanos, out: &mut Self::Out) {
         let before = out.items.len();
+        self.close_reset(Nanos(u64::MAX), &mut Outbox(&mut out.items));
         self.forget_idle(now, CloseReason::Shutdown, &mut Outbox(&mut out.items), |_, _| Nanos::ZERO);
         self.ledger.emitted += count(before, out.items.len());
     }

@@ -6,6 +6,8 @@ use crate::time::Nanos;
 pub const MAX_CONNECTIONS: usize = 65_536;
 /// A connection without an event for this long is forgotten (UDP and unix sockets have no close of their own).
 pub const CONNECTION_IDLE: Nanos = Nanos::from_secs(900);
+/// A connection that was reset is followed for this long: what was being sent meanwhile is recorded when that is over.
+pub const RESET_LINGER: Nanos = Nanos::from_millis(100);
 /// Bytes of a connection's prefix, in one direction, after which identification gives up.
 pub const IDENTIFY_PREFIX: usize = 512;
 /// Segments in one direction after which identification gives up.

@@ -11,6 +11,7 @@ use redtap_stages::flow::conn::Direction::{Egress, Ingress};
 use redtap_stages::flow::conn::{About, Address, Direction, Role, Transport, What};
 use redtap_stages::flow::event::{EventBatch, Span};
 use redtap_stages::flow::segment::{Segment, SegmentBatch};
+use redtap_stages::limits;
 use redtap_stages::stage::{Batch, Stage};
 use redtap_stages::time::Nanos;
 use std::net::{IpAddr, Ipv4Addr};
@@ -186,13 +187,46 @@ fn a_close_accounts_for_everything_before_it_and_frees_the_slot() {
     let mut bench = bench();
     let first = bench.give(&data(1, Ingress, 0, 0, 0, 10));
     let mut close = header(1, kind::CLOSE, Egress, 1);
-    (close.offset, close.other_offset, close.reason, close.unseen) = (30, 10, reason::RESET, 1);
-    assert_eq!(bench.say(&close), ["missed 0/1", "out 0+0~30", "closed Reset"]);
+    (close.offset, close.other_offset, close.reason, close.unseen) = (30, 10, reason::ABORT, 1);
+    assert_eq!(bench.say(&close), ["missed 0/1", "out 0+0~30", "closed Abort"]);
     assert_eq!(bench.say(&data(1, Ingress, 2, 10, 30, 10)), Vec::<String>::new());
     assert_eq!(bench.decode.ledger().rejected_for(Reject::AfterClose), 1);
     let second = bench.give(&data(2, Ingress, 0, 0, 0, 10));
     assert_eq!(second[0].conn.slot, first[0].conn.slot);
     assert_ne!(second[0].conn.generation, first[0].conn.generation);
+}
+
+/// The peer's reset comes in the middle of a call; the record of what that sent is made when it is over.
+#[test]
+fn a_connection_that_was_reset_is_closed_a_moment_later() {
+    let mut bench = bench();
+    bench.give(&data(1, Ingress, 0, 0, 0, 10));
+    let mut close = header(1, kind::CLOSE, Ingress, 0);
+    (close.offset, close.reason, close.ts_ns) = (10, reason::RESET, 1_500);
+    assert_eq!(bench.say(&close), Vec::<String>::new());
+    assert_eq!(bench.say(&data(1, Egress, 1, 0, 10, 20)), ["out 0+20!"]);
+    let mut out = SegmentBatch::default();
+    let last = bench.now + limits::RESET_LINGER;
+    bench.decode.tick(last - Nanos(1), &mut out);
+    assert_eq!(out.items.len(), 0);
+    bench.decode.tick(last, &mut out);
+    assert_eq!(out.items.iter().map(words).collect::<Vec<_>>(), ["closed Reset"]);
+    assert_eq!(out.items[0].at, Nanos(1_500), "when it was reset");
+    bench.give(&data(1, Egress, 2, 20, 10, 5));
+    assert_eq!(bench.decode.ledger().rejected_for(Reject::AfterClose), 1);
+}
+
+/// Nothing is left to linger at the end.
+#[test]
+fn a_reset_is_said_when_the_stage_is_drained() {
+    let mut bench = bench();
+    bench.give(&data(1, Ingress, 0, 0, 0, 10));
+    let mut close = header(1, kind::CLOSE, Ingress, 0);
+    (close.offset, close.reason) = (10, reason::RESET);
+    bench.give(&close);
+    let mut out = SegmentBatch::default();
+    bench.decode.drain(bench.now, &mut out);
+    assert_eq!(out.items.iter().map(words).collect::<Vec<_>>(), ["closed Reset"]);
 }
 
 #[test]

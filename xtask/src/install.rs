@@ -22,6 +22,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("h2load", "nghttp2-client"),
+    ("nghttp", "nghttp2-client"),
     // Programs and modules; the package named apache2 would also start it.
     ("apache2", "apache2-bin"),
     ("kcat", "kcat"),

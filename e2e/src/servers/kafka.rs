@@ -98,18 +98,22 @@ impl Kafka {
         Ok(counts)
     }
 
-    /// Waits until it has answered what clients say they sent (it counts after it answered), at most 5 s.
+    /// Waits until it has counted what clients say they sent, at most 5 s, and then until its counts rest: it counts a request when
+    /// it has answered it, and a fetch whose client has gone only when its time is over.
     ///
     /// # Errors
     /// When it does not answer.
     pub fn wait_counts(&self, done: impl Fn(&Counts) -> bool) -> Result<Counts> {
+        let mut counts = self.counts()?;
         for _ in 0..50 {
-            if done(&self.counts()?) {
-                break;
+            std::thread::sleep(std::time::Duration::from_millis(if done(&counts) { 1_000 } else { 100 }));
+            let next = self.counts()?;
+            if done(&counts) && next == counts {
+                return Ok(next);
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            counts = next;
         }
-        self.counts()
+        Ok(counts)
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Conn {
     times: [Nanos; 2],
     late: bool,
     heard: bool,
+    /// It is one that a probe captures in full, whatever the budget.
+    full: bool,
 }
 
 impl Conn {
@@ -90,7 +92,15 @@ impl Conn {
             times: [Nanos::ZERO; 2],
             late: beginning == Beginning::Late,
             heard: false,
+            full: false,
         }
+    }
+
+    /// True if a probe captures it in full: it begins with the preface of HTTP/2 (RFC 9113, section 3.4), whose header blocks are
+    /// state. `bytes` are the next of one direction.
+    pub fn is_full(&mut self, bytes: &[u8]) -> bool {
+        self.full |= !self.heard && bytes.starts_with(b"PRI * HTTP/2.0\r\n");
+        self.full
     }
 
     /// True if data of `dir` would begin a turn.

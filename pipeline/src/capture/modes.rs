@@ -6,7 +6,7 @@
 //! | `packets` | what one packet brought |
 //! | `rechunk[:seed]` | pieces of a turn cut at random places, down to one byte |
 //! | `glue` | what came of a turn within [`JOIN`], up to [`MAX_GLUED`] |
-//! | `head:N` | what one packet brought; of a turn only the first N bytes are captured |
+//! | `head:N` | what one packet brought; of a turn only the first N bytes are captured, as by a probe with that budget (which captures HTTP/2 in full) |
 //!
 //! A piece has the time of its last byte, and joins only what came within [`JOIN`]: a request that is told to have begun later, or
 //! an answer to have ended later, than it did would not be the same exchange. What is held back goes out when the other side
@@ -127,6 +127,7 @@ impl Cutter {
         }
         match mode {
             Mode::Packets => to.data(bytes, 0, at),
+            Mode::Head(_) if to.conn.is_full(bytes) => to.data(bytes, 0, at),
             Mode::Head(budget) => {
                 let spent = self.spend(to, bytes.len() as u64);
                 let left = usize::try_from(budget.saturating_sub(spent)).unwrap_or(usize::MAX);

@@ -43,12 +43,12 @@ pub const KEYS: &[Key] = &[
     one(
         "probe.ingress_budget",
         "4KiB",
-        "Bytes captured of a turn that the process receives: 0, or a power of two to 64KiB.",
+        "Bytes captured of a turn that the process receives, until the protocol is known (of requests, 16 times as many): 0, or a power of two to 64KiB.",
     ),
     one(
         "probe.egress_budget",
         "4KiB",
-        "Bytes captured of a turn that the process sends: 0, or a power of two to 64KiB.",
+        "Bytes captured of a turn that the process sends, likewise: 0, or a power of two to 64KiB.",
     ),
     list("probe.allow.cgroup", "Watch only these cgroups and what is below them (path or id)."),
     list("probe.allow.pidns", "Watch only these pid namespaces (inode number or /proc/PID/ns/pid)."),

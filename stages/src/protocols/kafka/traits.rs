@@ -11,8 +11,8 @@ pub(super) const TRAITS: Traits = Traits {
     name: "kafka",
     probe: Kafka::probe,
     ports: &[9092, 9093, 9094, 19_092, 29_092],
-    // Topic and error codes come early, but a turn may hold several produce requests.
-    budget: Budget::head(14, 13),
+    // Topic and error codes come early, but a turn of a producer may hold a hundred requests.
+    budget: Budget::head(16, 13),
     growth: Growth::Requests,
     pairing: Pairing::ById,
     patience: Patience::Usual,
