@@ -1,7 +1,7 @@
 //! An exchange as one line of JSON, for people and scripts: `replay --records`, the live tail.
 //!
-//! Times are wall-clock nanoseconds since the epoch. Raw targets are shown here and nowhere else, and only if asked for: what is
-//! watched live is shown [masked](Targets::Masked) by default.
+//! Times are wall-clock nanoseconds since the epoch. Raw targets are shown here and nowhere else: `replay` shows them as they were
+//! sent; who watches live traffic asks for [masked](Targets::Masked) ones.
 
 mod target;
 
