@@ -1,4 +1,5 @@
-//! Status codes of gRPC: their names, and what stands for one where none was sent.
+//! Status codes of gRPC, and what stands for one where none was sent. Their names are a matter of the metrics
+//! (`metric::values`).
 
 /// OK.
 pub const OK: u32 = 0;
@@ -18,33 +19,6 @@ pub const INTERNAL: u32 = 13;
 pub const UNAVAILABLE: u32 = 14;
 /// UNAUTHENTICATED.
 pub const UNAUTHENTICATED: u32 = 16;
-
-/// By number (gRPC, statuscodes.md).
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-/// The name of a code; `None`: no such code.
-#[must_use]
-pub fn name(code: u32) -> Option<&'static str> {
-    NAMES.get(usize::try_from(code).ok()?).copied()
-}
 
 /// Of an answer that carries no `grpc-status` (gRPC, http-grpc-status-mapping.md).
 #[must_use]
@@ -89,17 +63,6 @@ pub fn is_server_error(code: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_the_codes() {
-        assert_eq!(
-            [name(OK), name(UNIMPLEMENTED), name(16), name(17)],
-            [Some("OK"), Some("UNIMPLEMENTED"), Some("UNAUTHENTICATED"), None]
-        );
-        for (code, want) in [(CANCELLED, "CANCELLED"), (INTERNAL, "INTERNAL"), (UNAVAILABLE, "UNAVAILABLE")] {
-            assert_eq!(name(code), Some(want));
-        }
-    }
 
     #[test]
     fn stands_in_for_what_was_not_sent() {
