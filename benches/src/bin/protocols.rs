@@ -1,6 +1,7 @@
 //! Question: what does one message cost in the parser of each protocol?
 //!
-//! Claim: under a microsecond a message (request or answer) for every protocol, parsing and pairing together.
+//! Claim: under a microsecond a message (request or answer), parsing and pairing together, for every protocol but MySQL, which takes three (five
+//! where it is compressed) in a recording of 23 messages that begins with a log-in.
 //!
 //! Each row is a recorded conversation of real programs, read again and again as a new connection: first by parse alone, then
 //! by parse and pair. Processor time; medians over the rounds. What it takes to make the batch is in the numbers.
