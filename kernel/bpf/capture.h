@@ -167,10 +167,13 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 
 		/* Kept: a newer connection may overwrite the word, but not what it asked for. */
 		if (word && word >> RT_VERDICT_CONN_SHIFT == (c->id & (~0ull >> RT_VERDICT_CONN_SHIFT)))
-			c->verdict = (word & 0xffff) | RT_VERDICT_KNOWN;
+			c->verdict = (word & 0xffff) | RT_VERDICT_KNOWN | (c->verdict & RT_VERDICT_PREFACE);
 	}
 	if (c->verdict) {
 		p->mode = c->verdict >> RT_VERDICT_MODE_SHIFT & 0xf;
+		/* What was asked for when this was HTTP/1 still. */
+		if (p->mode == RT_MODE_HEAD && c->verdict & RT_VERDICT_PREFACE)
+			p->mode = RT_MODE_FULL;
 		class = (dir == RT_DIR_INGRESS ? c->verdict >> RT_VERDICT_IN_SHIFT : c->verdict) & RT_VERDICT_CLASS_MASK;
 	}
 	if (class > 16)
@@ -492,9 +495,10 @@ __alone int rt_send(struct rt_conn *c, struct rt_scratch *s, __u32 cap, __u32 be
 	return last;
 }
 
-/* The first bytes of a connection are in `data`. If they are the preface of HTTP/2, the connection is in mode full from here
- * on, this operation included. User space would say the same, but some milliseconds later: what a client asks at once and what
- * it is answered until then is more than a budget holds, and a header block that is cut takes the later ones with it. */
+/* The first bytes of a turn are in `data`. If they are the preface of HTTP/2 (at the beginning of a connection, or behind an
+ * upgrade), the connection is in mode full from here on, this operation included. User space would say the same, but some
+ * milliseconds later: what a client asks at once and what it is answered until then is more than a budget holds, and a header
+ * block that is cut takes the later ones with it. */
 __alone int rt_meet_preface(struct rt_conn *c, struct rt_scratch *s)
 {
 	struct rt_op *op;
@@ -502,14 +506,14 @@ __alone int rt_meet_preface(struct rt_conn *c, struct rt_scratch *s)
 	if (!c || !s)
 		return 0;
 	op = &s->op;
-	if (op->fill < RT_PREFACE_LEN || c->verdict || op->flags & RT_F_FAULT)
+	if (op->fill < RT_PREFACE_LEN || op->flags & RT_F_FAULT)
 		return 0;
 	if (__builtin_memcmp(s->data, RT_PREFACE, RT_PREFACE_LEN))
 		return 0;
-	c->verdict = RT_MODE_FULL << RT_VERDICT_MODE_SHIFT | RT_VERDICT_KNOWN;
+	c->verdict = RT_MODE_FULL << RT_VERDICT_MODE_SHIFT | RT_VERDICT_KNOWN | RT_VERDICT_PREFACE;
 	op->full = 1;
 	op->want = min_of(op->rest - op->fill, RT_FULL_WALKED);
-	rt_frames_behind_preface(&c->frames[s->ev.dir & 1]);
+	rt_frames_behind_preface(&c->frames[s->ev.dir & 1], s->ev.offset);
 	return 1;
 }
 
@@ -521,7 +525,7 @@ __alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	if (!c || !s)
 		return 1;
 	op = &s->op;
-	if (!s->ev.offset && !op->full)
+	if (op->flags & RT_F_TURN_START && !op->full)
 		rt_meet_preface(c, s);
 	op->keep = op->fill;
 	if (op->full) {

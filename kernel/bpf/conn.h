@@ -30,6 +30,7 @@ enum { RT_UNDECIDED = 0, RT_SELECTED = 1, RT_EXCLUDED = 2 };
 /* rt_conn.said: a record was attempted; one entered a ring; the shard was used */
 enum { RT_SAID = 1, RT_HEARD = 2, RT_PLACED = 4 };
 #define RT_VERDICT_KNOWN 0x10000
+#define RT_VERDICT_PREFACE 0x20000
 enum { RT_ENDED_IN = 1, RT_ENDED_OUT = 2, RT_ENDED = 4 };
 #define RT_NO_TURN (~0ull)
 
@@ -82,7 +83,7 @@ struct rt_conn {
 	__u32 spent[2]; /* bytes moved in the direction's last turn, saturating */
 	__u32 unseen; /* as in struct rt_event */
 	__u32 unseen_told; /* `unseen` when a record last entered the ring */
-	__u32 verdict; /* low half of the last verdict seen, with RT_VERDICT_KNOWN; 0: none */
+	__u32 verdict; /* low half of the last verdict seen, with RT_VERDICT_KNOWN; 0: none. RT_VERDICT_PREFACE: the preface was seen */
 	__u32 place; /* hash of both ends, the same at either; its remainder is the shard */
 	__u8 transport; /* 0: not begun */
 	__u8 role;

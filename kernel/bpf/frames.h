@@ -56,11 +56,11 @@ __inline void rt_frames_meet(struct rt_frames *f, __u64 offset, __u32 begins)
 	f->at = offset;
 }
 
-/* At the beginning of a direction, which is the preface: it is walked like a payload, and frames follow it. */
-__inline void rt_frames_behind_preface(struct rt_frames *f)
+/* At `offset`, where the preface begins: it is walked like a payload, and frames follow it. */
+__inline void rt_frames_behind_preface(struct rt_frames *f, __u64 offset)
 {
 	f->step = RT_IN_STEP;
-	f->at = 0;
+	f->at = offset;
 	f->left = RT_PREFACE_LEN;
 	f->have = f->skip = 0;
 }

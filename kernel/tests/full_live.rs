@@ -78,8 +78,8 @@ fn check(
     assert!(total <= most, "{rung:?} direction {dir}: {total} bytes captured of {}", truth.len() - begin);
 }
 
-/// Both ends of a connection on which the client has said `hello`, in mode full from then on.
-fn begin(watch: &mut Watch, body: &str) -> (u16, u16, harness::Script, Vec<Record>) {
+/// Both ends of a connection on which the client has said `hello`, captured like this from then on.
+fn begin(watch: &mut Watch, capture: Capture, body: &str) -> (u16, u16, harness::Script, Vec<Record>) {
     let mut script = watch.python(&format!(
         "{PAIR}{FRAMES}
 c.sendall(b'hello'); exactly(s, 5); s.sendall(b'world'); exactly(c, 5); print('ready', flush=True); input()
@@ -92,7 +92,7 @@ c.sendall(b'hello'); exactly(s, 5); s.sendall(b'world'); exactly(c, 5); print('r
     let records = watch.drain();
     for (local, remote) in [(client, server), (server, client)] {
         let conn_id = flow(&records, local, remote).first().expect("a record").head.conn_id;
-        watch.set_verdict(Verdict { conn_id, capture: Capture::Full, ingress_class: 16, egress_class: 16 });
+        watch.set_verdict(Verdict { conn_id, capture, ingress_class: 8, egress_class: 8 });
     }
     script.say("go");
     (client, server, script, records)
@@ -130,6 +130,7 @@ fn large_payloads_are_counted_and_headers_are_captured_over_any_cut() {
         // Sent in pieces that cut headers and payloads anywhere, received in others.
         let (client, server, script, mut records) = begin(
             &mut watch,
+            Capture::Full,
             "
 whole = b''.join(call(1 + 2 * n) for n in range(6))
 import threading
@@ -164,6 +165,7 @@ fn what_is_no_frame_is_captured_whole() {
         let mut watch = Watch::new(rung);
         let (client, server, script, mut records) = begin(
             &mut watch,
+            Capture::Full,
             "
 c.sendall(b'x' * 30000); exactly(s, 30000); s.sendall(b'y' * 10); exactly(c, 10)
 # In step, then out of it: from there to the next turn everything.
@@ -187,6 +189,7 @@ fn a_turn_in_the_middle_of_a_payload_is_told() {
         let mut watch = Watch::new(rung);
         let (client, server, script, mut records) = begin(
             &mut watch,
+            Capture::Full,
             "
 one = call(1)
 c.sendall(one[:10000]); exactly(s, 10000)
@@ -239,6 +242,44 @@ over(s, c, whole)
             let records = flow(&records, from, to);
             check(rung, &records, out, &questions, PREFACE.len(), CALLS, most);
             check(rung, &records, 1 - out, &answers, 0, CALLS, most);
+        }
+    }
+}
+
+/// HTTP/1 was spoken, and its verdict given: the preface behind an upgrade counts for more.
+#[test]
+fn a_preface_behind_an_upgrade_outdoes_the_verdict() {
+    if skipped("a_preface_behind_an_upgrade_outdoes_the_verdict") {
+        return;
+    }
+    const CALLS: usize = 3;
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for rung in RUNGS {
+        let mut watch = Watch::new(rung);
+        let (client, server, script, before) = begin(
+            &mut watch,
+            Capture::Head,
+            &format!(
+                "
+whole = b''.join(call(1 + 2 * n) for n in range({CALLS}))
+preface = b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'
+import threading
+def over(a, b, bytes):
+    t = threading.Thread(target=exactly, args=(b, len(bytes))); t.start(); a.sendall(bytes); t.join()
+over(c, s, preface + whole)
+over(s, c, whole)
+"
+            ),
+        );
+        script.finish();
+        let records = [before, watch.drain()].concat();
+        let answers = truth(CALLS);
+        let questions = [b"hello", PREFACE, &answers[5..]].concat();
+        let most = CALLS * 9000;
+        for (from, to, out) in [(client, server, EGRESS), (server, client, INGRESS)] {
+            let records = flow(&records, from, to);
+            check(rung, &records, out, &questions, 5 + PREFACE.len(), CALLS, most);
+            check(rung, &records, 1 - out, &answers, 5, CALLS, most);
         }
     }
 }

@@ -290,6 +290,10 @@ pub trait Wire {
     /// What it remembers of a connection, both directions. Its size is bounded by a constant in its module.
     type State: Default + Send;
 
+    /// A fresh state of a connection that another protocol has handed over: both directions begin with their next bytes. Who has
+    /// nothing to learn from that leaves it as it is.
+    fn follow(_state: &mut Self::State) {}
+
     /// Does `prefix`, the first bytes of `direction`, look like this protocol? Stateless and monotonic: more bytes never
     /// change a `Match` or a `NoMatch`.
     fn probe(prefix: &[u8], context: ProbeContext) -> Probe;

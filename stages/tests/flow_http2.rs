@@ -32,6 +32,11 @@ fn turns(mut file: &[u8]) -> Vec<(Direction, Vec<u8>)> {
 
 /// The exchanges of a connection; one that is older than the probe has only the turns from `from` on.
 fn exchanges(file: &[u8], from: usize) -> Vec<Exchange> {
+    exchanges_of(turns(file).into_iter().skip(from), from > 0)
+}
+
+/// The exchanges of a connection of which each item is what one operation moved.
+fn exchanges_of(operations: impl IntoIterator<Item = (Direction, Vec<u8>)>, late: bool) -> Vec<Exchange> {
     let (mut identify, mut parse) = (Identify::<Vec<u8>>::new(), Parse::<Vec<u8>>::new());
     let mut pair = Pair::new(PairSettings::default());
     let mut out = Vec::new();
@@ -52,16 +57,18 @@ fn exchanges(file: &[u8], from: usize) -> Vec<Exchange> {
         owner: Owner::default(),
         netns: 0,
         sock_ino: 0,
-        late: from > 0,
+        late,
     };
     feed(0, What::Opened(Arc::new(info)), Vec::new());
     let mut before = None;
-    for (turn, (direction, bytes)) in (1_u32..).zip(turns(file).into_iter().skip(from)) {
+    let mut turn = 0_u32;
+    for (at, (direction, bytes)) in (1_u64..).zip(operations) {
         let captured = Span { start: 0, len: u32::try_from(bytes.len()).unwrap() };
         let turn_start = before.replace(direction) != Some(direction);
+        turn += u32::from(turn_start);
         let protocol = Protocol::Unknown;
         let segment = Segment { direction, offset: 0, captured, gap: 0, turn_start, turn, end: false, protocol };
-        feed(u64::from(turn) * 1_000, What::Item(segment), bytes);
+        feed(at * 1_000, What::Item(segment), bytes);
     }
     feed(1_000_000, What::Closed(CloseReason::Fin), Vec::new());
     out
@@ -80,6 +87,29 @@ fn an_upgraded_connection_goes_on_in_its_new_protocol() {
         ["http GET /first?a=b Ok 101", "http2 GET /first?a=b Ok 200", "http2 GET /second Ok 200"]
     );
     assert!(got[1].duration() > got[0].duration(), "the answer itself comes behind the one that accepts the upgrade");
+}
+
+/// httpd writes its 101, its SETTINGS and the answer apart, but all in one turn, before it has read the client's preface: what
+/// follows the 101 begins wherever it does.
+#[test]
+fn what_follows_an_upgrade_may_come_in_any_pieces() {
+    let mut whole = turns(include_bytes!("fixtures/http2/curl_upgrade.rec"));
+    let want = exchanges_of(whole.clone(), false).iter().map(short).collect::<Vec<_>>();
+    let at = whole.iter().position(|(_, bytes)| bytes.starts_with(b"PRI * HTTP/2.0")).unwrap();
+    // Its SETTINGS, and the answer two operations later.
+    let (settings, answer) = (whole.remove(at + 1), whole.remove(at + 2));
+    whole.insert(at, (Direction::Ingress, [settings.1, answer.1].concat()));
+    assert!(whole[at - 1].1.starts_with(b"HTTP/1.1 101") && whole[at].1.len() == 45 + 88);
+    let (_, behind) = &whole[at];
+    for first in 1..behind.len() {
+        for second in [first + 1, first + 9, behind.len()] {
+            let (a, b) = (first, second.min(behind.len()));
+            let mut cut = whole.clone();
+            let pieces = [&behind[..a], &behind[a..b], &behind[b..]].map(|piece| (Direction::Ingress, piece.to_vec()));
+            cut.splice(at..=at, pieces.into_iter().filter(|(_, piece)| !piece.is_empty()));
+            assert_eq!(exchanges_of(cut, false).iter().map(short).collect::<Vec<_>>(), want, "cut at {a} and {b}");
+        }
+    }
 }
 
 #[test]

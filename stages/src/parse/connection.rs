@@ -517,7 +517,7 @@ impl Connection {
 
     /// Another protocol follows on this connection. False if it is none that can follow the present one.
     fn succeed(&mut self, protocol: Protocol, work: &mut Work<'_>) -> bool {
-        let next = State::of(protocol);
+        let next = State::following(protocol);
         if next.protocol() != protocol || protocol == self.wire.protocol() {
             return false;
         }

@@ -32,6 +32,16 @@ macro_rules! states {
                 }
             }
 
+            /// One that goes on where another protocol has handed over.
+            pub(super) fn following(protocol: Protocol) -> Self {
+                let mut fresh = Self::of(protocol);
+                match &mut fresh {
+                    Self::Unknown => {}
+                    $(Self::$name(state) => <$name as Wire>::follow(state)),*
+                }
+                fresh
+            }
+
             pub(super) fn protocol(&self) -> Protocol {
                 match self {
                     Self::Unknown => Protocol::Unknown,

@@ -110,6 +110,14 @@ impl Wire for Http2 {
     const TRAITS: Traits = traits::TRAITS;
     type State = State;
 
+    /// Behind an upgrade the server may begin at once, with its SETTINGS or less; the client's preface is still to come.
+    fn follow(state: &mut State) {
+        for lane in &mut state.lanes {
+            lane.phase = Phase::Between;
+            lane.hpack.begin();
+        }
+    }
+
     fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
         probe::probe(prefix, context)
     }
