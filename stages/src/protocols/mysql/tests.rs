@@ -598,3 +598,5 @@ const CLI: &[&str] = &[
     "CALL CALL twice() ok",
     "QUIT -",
 ];
+
+mod oracle;
