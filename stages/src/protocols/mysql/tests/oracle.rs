@@ -158,17 +158,37 @@ fn written(packet: &impl MySerialize) -> Vec<u8> {
     out
 }
 
-/// A set of rows of text: column names, cells.
+/// One result of a query.
 #[derive(Debug, Clone)]
-struct Rows(Vec<String>, Vec<Vec<Option<Vec<u8>>>>);
+enum Outcome {
+    /// A set of rows of text: column names, cells.
+    Rows(Vec<String>, Vec<Vec<Option<Vec<u8>>>>),
+    /// OK: rows that it affected, and the number of the last that it made.
+    Changed(u64, u64),
+}
 
-/// A server's answer to a query: sets of rows, and at last OK or an error.
-fn answer(capabilities: CapabilityFlags, cache_metadata: bool, sets: &[Rows], error: Option<u16>) -> Vec<Vec<u8>> {
+/// A server's answer to a query: results, and at last OK or an error.
+fn answer(
+    capabilities: CapabilityFlags,
+    cache_metadata: bool,
+    outcomes: &[Outcome],
+    error: Option<u16>,
+) -> Vec<Vec<u8>> {
     let more = (StatusFlags::SERVER_STATUS_AUTOCOMMIT | StatusFlags::SERVER_MORE_RESULTS_EXISTS).bits().to_le_bytes();
     let deprecates_eof = capabilities.contains(CapabilityFlags::CLIENT_DEPRECATE_EOF);
     let eof = [&[0xfe, 0, 0], &more[..]].concat();
     let mut out = Vec::new();
-    for Rows(columns, rows) in sets {
+    for outcome in outcomes {
+        let (columns, rows) = match outcome {
+            Outcome::Rows(columns, rows) => (columns, rows),
+            Outcome::Changed(affected, made) => {
+                let mut ok = vec![0];
+                ok.put_lenenc_int(*affected);
+                ok.put_lenenc_int(*made);
+                out.push([&ok, &more[..], &[0, 0]].concat());
+                continue;
+            }
+        };
         let mut count = Vec::new();
         count.put_lenenc_int(columns.len() as u64);
         count.extend(cache_metadata.then_some(1));
@@ -222,11 +242,11 @@ fn payloads_around_16_mib_are_one_command_and_one_row() {
             text.resize(len - 1, b' ');
             // Behind its length, in 4 bytes or 9.
             let cell = vec![b'x'; if len < 1 << 24 { len - 4 } else { len - 9 }];
-            let sets = [
-                Rows(vec!["a".into()], vec![vec![None], vec![Some(cell)], vec![None]]),
-                Rows(vec!["b".into()], vec![]),
+            let outcomes = [
+                Outcome::Rows(vec!["a".into()], vec![vec![None], vec![Some(cell)], vec![None]]),
+                Outcome::Rows(vec!["b".into()], vec![]),
             ];
-            let conversation = asks(&recorded, &text, &answer(capabilities, cache_metadata, &sets, Some(1_146)));
+            let conversation = asks(&recorded, &text, &answer(capabilities, cache_metadata, &outcomes, Some(1_146)));
             let seen = check_clean(&format!("payloads of {len}"), &conversation);
             let long = len as u64 + 4 * (len / MAX_PAYLOAD_LEN + 1) as u64;
             assert_eq!((seen.asked[1].bytes, seen.answered[1].error), (long, Some(1_146)));
@@ -244,12 +264,15 @@ fn an_error_that_nobody_asked_for_is_told() {
     assert_eq!((last.kind, last.error), (MessageKind::OneWay, Some(4_031)));
 }
 
-fn rows() -> impl Strategy<Value = Rows> {
-    prop::collection::vec("[a-z]{0,300}", 1..6).prop_flat_map(|columns| {
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let rows = prop::collection::vec("[a-z]{0,300}", 1..6).prop_flat_map(|columns| {
         let cell = prop::option::weighted(0.9, prop::collection::vec(any::<u8>(), 0..400));
         let row = prop::collection::vec(cell, columns.len());
-        prop::collection::vec(row, 0..5).prop_map(move |rows| Rows(columns.clone(), rows))
-    })
+        prop::collection::vec(row, 0..5).prop_map(move |rows| Outcome::Rows(columns.clone(), rows))
+    });
+    // Of each length that a length-encoded integer has.
+    let number = || (any::<u64>(), 0_u32..64).prop_map(|(number, shift)| number >> shift);
+    prop_oneof![rows, (number(), number()).prop_map(|(affected, made)| Outcome::Changed(affected, made))]
 }
 
 proptest! {
@@ -263,7 +286,7 @@ proptest! {
         with_plugin: bool,
         attributes in prop::option::of(prop::collection::hash_map("[a-z_]{1,20}", "[ -~]{0,300}", 0..6)),
         chosen: u32,
-        sets in prop::collection::vec(rows(), 0..4),
+        outcomes in prop::collection::vec(outcome(), 0..5),
         error in prop::option::of(1_000_u16..5_000),
     ) {
         let offered = CapabilityFlags::all()
@@ -279,7 +302,7 @@ proptest! {
         );
         let database = database.map(String::into_bytes);
         let login = HandshakeResponse::new(password, (9, 1, 0), Some(user.clone()), database.clone(), plugin, wanted, attributes, 1 << 24);
-        let answer = answer(wanted, false, &sets, error);
+        let answer = answer(wanted, false, &outcomes, error);
         let conversation = Conversation::of(&[
             (Ingress, &packets(0, &[written(&greeting)])),
             (Egress, &packets(1, &[written(&login)])),
