@@ -351,6 +351,8 @@ fn next(answer: Answer, expect: Expect, head: &Head<'_>, talk: &mut Talk) -> Nex
             talk.deprecates_eof.get_or_insert(true);
             next(answer, Expect::Rows, head, talk)
         }
+        // Rows by themselves (FETCH, FIELD_LIST) are the whole answer, whatever the flags of the session are.
+        Expect::Rows if last && answer == Answer::Rows => OK,
         Expect::Rows if last => over(head),
         Expect::Rows => Next::Into(Expect::Rows),
         Expect::Definitions(parameters, columns) => definition(parameters, columns, last && head.len <= EOF, talk),

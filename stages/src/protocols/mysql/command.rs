@@ -56,11 +56,11 @@ const ANY: u64 = u64::MAX;
 /// here.
 const COMMANDS: &[Command] = &[
     command(0x01, "QUIT", Answer::None, 1, 1),
-    command(INIT_DB, "INIT_DB", Answer::Simple, 2, 1024),
+    command(INIT_DB, "INIT_DB", Answer::Simple, 1, 1024),
     command(QUERY, "QUERY", Answer::Results, 1, ANY),
     command(0x04, "FIELD_LIST", Answer::Rows, 2, 1024),
-    command(0x05, "CREATE_DB", Answer::Simple, 2, 1024),
-    command(0x06, "DROP_DB", Answer::Simple, 2, 1024),
+    command(0x05, "CREATE_DB", Answer::Simple, 1, 1024),
+    command(0x06, "DROP_DB", Answer::Simple, 1, 1024),
     command(0x07, "REFRESH", Answer::Simple, 2, 2),
     command(0x08, "SHUTDOWN", Answer::Simple, 1, 2),
     command(0x09, "STATISTICS", Answer::Line, 1, 1),
@@ -190,6 +190,11 @@ mod tests {
     fn commands_are_told_by_code_and_length() {
         assert_eq!(known(0x0e, 1).map(|command| command.name), Some("PING"));
         assert_eq!(known(0x0e, 2), None, "a ping has nothing to say");
+        assert_eq!(
+            known(INIT_DB, 1).map(|command| command.name),
+            Some("INIT_DB"),
+            "of no name: servers answer with an error"
+        );
         assert_eq!(known(0x00, 1), None);
         assert_eq!(known(0x20, 9), None);
     }

@@ -72,7 +72,8 @@ fn clean() -> Vec<(&'static str, Conversation)> {
         "c_connector",
         "too_many",
         "node",
-        "go"
+        "go",
+        "corners"
     ]
 }
 
@@ -202,6 +203,33 @@ fn a_log_in_is_one_exchange_however_it_ends() {
     assert_eq!(shown(&recording!("wrong_password")), ["LOGIN error 1045"]);
     assert_eq!(shown(&recording!("auth_switch")), ["LOGIN ok", "SELECT SELECT USER() ok", "QUIT -"]);
     assert_eq!(shown(&recording!("too_many")), ["LOGIN error 1040"], "an error in place of the greeting");
+}
+
+#[test]
+fn reads_commands_without_a_name_and_those_that_hardly_anybody_sends() {
+    assert_eq!(
+        shown(&recording!("corners"))[3..],
+        [
+            "INIT_DB error 1046",
+            "QUERY error 1065",
+            "PREPARE error 1065",
+            "INIT_DB other ok",
+            "REFRESH ok",
+            "CREATE_DB error 1047",
+            "DROP_DB error 1047",
+            "PROCESS_KILL error 1094",
+            "SET_OPTION ok",
+            "SET_OPTION ok",
+            "RESET error 1243",
+            "EXECUTE error 1243",
+            "FETCH error 1243",
+            "FIELD_LIST error 1146",
+            "DEBUG ok",
+            "RESET_CONNECTION ok",
+            "PING ok",
+            "QUIT -",
+        ]
+    );
 }
 
 #[test]
@@ -570,3 +598,5 @@ const CLI: &[&str] = &[
     "CALL CALL twice() ok",
     "QUIT -",
 ];
+
+mod oracle;
