@@ -64,6 +64,7 @@ struct rt_scratch {
 	struct rt_op op;
 	__u32 busy;
 	__u32 shard;
+	__u64 unasked; /* bytes put since the reader was last asked after */
 };
 _Static_assert(__builtin_offsetof(struct rt_scratch, data) == sizeof(struct rt_event), "header and payload adjoin");
 
@@ -207,21 +208,29 @@ __inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 
 	__builtin_memcpy(&ev->pid, &c->who, sizeof(c->who));
 }
 
+/* How often the reader is asked after while a ring fills up to the mark at which it is woken. */
+#define RT_ASKS 16u
+
 /* The two ways into a ring: what this processor's scratch holds, with `cap` bytes of payload, and a header alone. Functions
  * that the verifier checks by themselves: eight rings in the caller's frame would be eight times its states. */
 __alone int rt_put_scratch(__u32 cap)
 {
 	__u32 zero = 0;
 	struct rt_scratch *s = bpf_map_lookup_elem(&rt_scratches, &zero);
+	int ask;
 
 	if (!s || cap > RT_MAX_CHUNK)
 		return -1;
-	return rt_put(s->shard, &s->ev, sizeof(s->ev) + cap);
+	s->unasked += sizeof(s->ev) + cap;
+	ask = s->unasked >= rt_wake_bytes / RT_ASKS;
+	if (ask)
+		s->unasked = 0;
+	return rt_put(s->shard, &s->ev, sizeof(s->ev) + cap, ask);
 }
 
 __alone int rt_put_header(struct rt_event *ev, __u32 shard)
 {
-	return ev ? rt_put(shard, ev, sizeof(*ev)) : -1;
+	return ev ? rt_put(shard, ev, sizeof(*ev), 0) : -1;
 }
 
 /* Every attempt is counted before the ring is asked, and settled after. Not 0 from `rt_settle`: refused; the caller notes
@@ -640,6 +649,28 @@ struct rt_claim {
 	__u64 header; /* user_msghdr that names the buffers; 0: the registers do */
 };
 
+/* Most operations: one buffer holds all that is wanted, and one record takes it. Does without the loop of `rt_copy`. 0: this is
+ * none of them, and nothing was done. */
+__inline int rt_copy_whole(struct rt_conn *c, struct rt_scratch *s)
+{
+	struct rt_op *op = &s->op;
+	__u64 take = op->want;
+
+	if (op->full || op->skip || op->iovs || take > op->left || take > RT_MAX_CHUNK)
+		return 0;
+	visible(take);
+	if (take && take <= RT_MAX_CHUNK) {
+		if (bpf_probe_read_user(s->data, take, (void *)op->base))
+			return 0;
+		if (op->flags & RT_F_TURN_START && take >= RT_PREFACE_LEN && rt_begins_like_preface(s->data))
+			return 0;
+	}
+	op->want = 0;
+	op->fill = take;
+	rt_send(c, s, take, 0);
+	return 1;
+}
+
 /* Puts the operation into the ring, in as many records as it takes. Not 0: one was refused. */
 __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_claim *claim, struct pt_regs *regs,
 		       __u32 message)
@@ -672,7 +703,8 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 		if (rt_send(c, s, 0, claim->skipped))
 			return op->refused;
 	}
-	rt_copy(c, s);
+	if (!rt_copy_whole(c, s))
+		rt_copy(c, s);
 	return op->refused;
 }
 

@@ -33,6 +33,12 @@ _Static_assert(sizeof(RT_PREFACE) == RT_PREFACE_LEN + 1, "RFC 9113, section 3.4"
 
 enum { RT_H2_DATA = 0, RT_H2_SETTINGS = 4, RT_H2_PING = 6, RT_H2_GOAWAY = 7, RT_H2_WINDOW_UPDATE = 8, RT_H2_LAST = 0x10 };
 
+/* A glance, for most of what is no preface. */
+__inline int rt_begins_like_preface(const __u8 *data)
+{
+	return data[0] == 'P' && data[1] == 'R' && data[2] == 'I' && data[3] == ' ';
+}
+
 /* Could this be a frame header? Types that belong to a stream name one, those of the connection none. */
 __inline int rt_frame_plausible(const __u8 *h, __u32 len, int in_step)
 {

@@ -85,34 +85,35 @@ __inline void rt_count(__u32 set, __u32 counter)
 	rt_add(set, counter, 1);
 }
 
-/* The reader polls on its own clock; it is woken early only when a ring fills faster than that. */
-__inline long rt_ring_put(void *ring, void *record, __u64 size)
+__inline long rt_ring_put(void *ring, void *record, __u64 size, int ask)
 {
-	__u64 wake = bpf_ringbuf_query(ring, RT_RB_AVAIL_DATA) >= rt_wake_bytes ? RT_RB_FORCE_WAKEUP : RT_RB_NO_WAKEUP;
+	__u64 wake = ask && bpf_ringbuf_query(ring, RT_RB_AVAIL_DATA) >= rt_wake_bytes ? RT_RB_FORCE_WAKEUP : RT_RB_NO_WAKEUP;
 
 	return bpf_ringbuf_output(ring, record, size, wake);
 }
 
-/* Copies a record into the ring of its connection. Both directions of a connection share a ring, and so an order. */
-__inline long rt_put(__u32 shard, void *record, __u64 size)
+/* Copies a record into the ring of its connection. Both directions of a connection share a ring, and so an order. The reader
+ * polls on its own clock; `ask`: wake it if the ring fills faster than that. To ask reads what the reader writes, and to wake it
+ * is an interrupt (on a virtual machine more than all else that is done for a record), so this is for one record in many. */
+__inline long rt_put(__u32 shard, void *record, __u64 size, int ask)
 {
 	switch (shard) {
 	case 0:
-		return rt_ring_put(&ring0, record, size);
+		return rt_ring_put(&ring0, record, size, ask);
 	case 1:
-		return rt_ring_put(&ring1, record, size);
+		return rt_ring_put(&ring1, record, size, ask);
 	case 2:
-		return rt_ring_put(&ring2, record, size);
+		return rt_ring_put(&ring2, record, size, ask);
 	case 3:
-		return rt_ring_put(&ring3, record, size);
+		return rt_ring_put(&ring3, record, size, ask);
 	case 4:
-		return rt_ring_put(&ring4, record, size);
+		return rt_ring_put(&ring4, record, size, ask);
 	case 5:
-		return rt_ring_put(&ring5, record, size);
+		return rt_ring_put(&ring5, record, size, ask);
 	case 6:
-		return rt_ring_put(&ring6, record, size);
+		return rt_ring_put(&ring6, record, size, ask);
 	default:
-		return rt_ring_put(&ring7, record, size);
+		return rt_ring_put(&ring7, record, size, ask);
 	}
 }
 
