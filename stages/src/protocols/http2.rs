@@ -14,6 +14,7 @@
 mod fields;
 mod frame;
 pub mod hpack;
+mod nature;
 mod probe;
 mod stream;
 mod streams;
@@ -402,7 +403,9 @@ impl State {
         if !lane.hpack.end() && !broken {
             return Err(Malformed { field: "header block", kind: "ends within a field" });
         }
-        headers.fields.unknown |= broken;
+        if broken {
+            headers.fields.tear();
+        }
         match (promise, way.context.is_request()) {
             (true, _) => self.streams.pushed(headers, way),
             (false, true) => self.streams.requested(headers, way),
