@@ -7,6 +7,8 @@
 //! - An answer whose request is not known is an orphan: rejected and counted. Where it shows that a request went by unread
 //!   (HTTP/1; neither older than the probe nor counted as missed before), that one is counted as missed.
 //! - An interim answer keeps its request waiting.
+//! - An answer may show that its request was one of a protocol spoken inside of the request's (gRPC in HTTP/2): the exchange is
+//!   of that protocol then.
 //! - A push that answers nothing is no exchange: rejected as `push`.
 //! - A request past a bound is not taken in, and counted by which bound it was; those that wait are kept.
 //! - Where the beginning of an answer came, its end is waited for much longer, because this stage does not see the bytes

@@ -28,7 +28,7 @@ pub mod redis;
 pub mod traits;
 pub mod wire;
 
-use traits::Traits;
+use traits::{Over, Traits};
 
 /// The protocols that redtap knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
@@ -90,7 +90,13 @@ impl Protocol {
     /// The protocol whose parser reads it: itself, or the one that it is spoken inside of ([`Traits::over`]).
     #[must_use]
     pub fn carrier(self) -> Self {
-        self.traits().and_then(|traits| traits.over).unwrap_or(self)
+        self.traits().and_then(|traits| traits.over).map_or(self, |over| over.carrier)
+    }
+
+    /// What this protocol is to `carrier`, if it is another one that is spoken inside of that.
+    #[must_use]
+    pub fn inside(self, carrier: Self) -> Option<Over> {
+        self.traits().and_then(|traits| traits.over).filter(|over| over.carrier == carrier)
     }
 
     /// How its answers find their requests.

@@ -6,7 +6,7 @@ use redtap_stages::flow::conn::{
 };
 use redtap_stages::flow::event::Span;
 use redtap_stages::flow::exchange::Exchange;
-use redtap_stages::flow::message::MessageBatch;
+use redtap_stages::flow::message::{MessageBatch, Status};
 use redtap_stages::flow::segment::{Segment, SegmentBatch};
 use redtap_stages::identify::Identify;
 use redtap_stages::pair::{Pair, PairSettings};
@@ -137,6 +137,48 @@ fn a_reset_is_no_answer_of_http_and_a_status_of_grpc() {
             "grpc POST shop.Orders/Slow Error 1",
             "grpc POST shop.Orders/Feed Error 1",
             "grpc POST shop.Orders/Echo Ok 0"
+        ]
+    );
+}
+
+/// Calls one behind the other, seen from each turn on: each is reported once, with the times that it has when all is seen, as a
+/// call wherever its answer shows that, and never as what went well when it did not.
+#[test]
+fn calls_on_an_old_connection_are_right_or_unknown() {
+    for file in [
+        &include_bytes!("fixtures/http2/grpc_errors.rec")[..],
+        include_bytes!("fixtures/http2/grpc_unary.rec"),
+        include_bytes!("fixtures/http2/grpc_go.rec"),
+    ] {
+        let whole = exchanges(file, 0);
+        for from in 1..turns(file).len() {
+            let before = Nanos(u64::try_from(from).unwrap() * 1_000);
+            let due: Vec<_> = whole.iter().filter(|call| call.start > before).collect();
+            let got = exchanges(file, from);
+            assert_eq!(got.len(), due.len(), "from {from}: {got:?}");
+            for got in &got {
+                let start = Nanos(got.start.0 + before.0);
+                let mut same = due.iter().filter(|call| call.start == start);
+                let truth = same.next().unwrap();
+                assert!(same.next().is_none() && got.duration() == truth.duration(), "from {from}: {got:?}");
+                match (got.protocol, got.status) {
+                    (_, Status::Unknown) => assert_eq!(got.code, "", "from {from}: {got:?}"),
+                    (Protocol::Grpc, _) => assert_eq!(got.code, truth.code, "from {from}: {got:?}"),
+                    (_, status) => assert_eq!(status, truth.status, "from {from}: {got:?}"),
+                }
+            }
+        }
+    }
+    // The first answer spells a field of gRPC out; all that refer to what was said before are taken for calls from then on.
+    let go = exchanges(include_bytes!("fixtures/http2/grpc_go.rec"), 9);
+    assert_eq!(
+        go.iter().map(short).collect::<Vec<_>>(),
+        [
+            "grpc POST  Unknown ",
+            "grpc POST  Unknown ",
+            "grpc POST  Unknown ",
+            "grpc POST  Unknown ",
+            "grpc POST grpc.health.v1.Health/Watch Unknown "
         ]
     );
 }

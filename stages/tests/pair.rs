@@ -134,6 +134,33 @@ fn an_answer_completes_its_request() {
 }
 
 #[test]
+fn an_answer_may_show_the_protocol_inside_of_its_requests() {
+    for part in [Part::Whole, Part::End] {
+        let mut bench = Bench::new(Protocol::Http2, PairSettings::default());
+        bench.request("/shop.Orders/Get?a=b", 10);
+        if part == Part::End {
+            bench.response_by("200", 20, |head| head.part = Part::Head);
+        }
+        bench.response_by("", 20, |last| {
+            (last.part, last.protocol, last.status) = (part, Protocol::Grpc, Status::Unknown)
+        });
+        let exchange = bench.out.pop().unwrap();
+        assert!(bench.out.is_empty(), "once");
+        assert_eq!((exchange.protocol, exchange.method.as_str()), (Protocol::Grpc, "POST"), "{part:?}");
+        assert_eq!((exchange.target.as_str(), exchange.duration()), ("shop.Orders/Get", Some(Nanos(15))), "{part:?}");
+        assert_eq!((exchange.status, exchange.code.as_str()), (Status::Unknown, ""), "{part:?}: 200 is the carrier's");
+    }
+}
+
+#[test]
+fn an_answer_in_the_protocol_around_its_requests_changes_nothing() {
+    let mut bench = Bench::new(Protocol::Grpc, PairSettings::default());
+    bench.request("a.B/C", 10);
+    bench.response_by("5", 20, |answer| answer.protocol = Protocol::Http2);
+    assert_eq!((bench.out[0].protocol, bench.out[0].target.as_str()), (Protocol::Grpc, "a.B/C"));
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let mut bench = Bench::http();
     for (target, at) in [("/a", 1), ("/b", 2), ("/c", 3)] {

@@ -40,7 +40,7 @@ impl NoAnswer {
 pub struct Exchange {
     /// On which connection.
     pub conn: Arc<ConnInfo>,
-    /// In which protocol.
+    /// In which protocol: that of the request, or one spoken inside of it that the answer showed.
     pub protocol: Protocol,
     /// Which end the watched process was: `Server` answered, `Client` asked. Never `Unknown`.
     pub side: Role,

@@ -34,8 +34,8 @@ pub enum Part {
     /// Its beginning: everything but size and end is known.
     Head,
     /// Its end; follows a `Head` of the same kind and direction: in order or, where the protocol pairs by id, with the same id.
-    /// Only `id`, `end`, `bytes`, `messages`, `aborted` and `cut` count, and `status` and `code` where the head did not know them (gRPC: they are in
-    /// the trailers).
+    /// Only `id`, `end`, `bytes`, `messages`, `aborted` and `cut` count, `status` and `code` where the head did not know them (gRPC: they are in
+    /// the trailers), and `protocol` where the end is what shows it.
     End,
 }
 
@@ -68,7 +68,9 @@ pub struct Message {
     pub kind: MessageKind,
     /// How much of it.
     pub part: Part,
-    /// Of which protocol.
+    /// Of which protocol. That of an answer, or of its end, may be one that is spoken inside of its request's
+    /// ([`crate::protocols::traits::Traits::over`]): then only the answer has shown it, and the exchange is of that one, with what this message says of
+    /// how it went and nothing of what was said before.
     pub protocol: Protocol,
     /// The protocol whose parser read it: `protocol`, or what that is spoken inside of on this connection (gRPC-Web: any HTTP). It says how
     /// answers find their requests.

@@ -193,6 +193,7 @@ impl Turn<'_> {
             return Ok(Taken::Passed);
         }
         if let Some(waiting) = self.slab.waiting(at) {
+            shown(&mut waiting.exchange, message);
             answer(waiting, message);
         }
         conn.handed_over |= message.upgrade;
@@ -220,6 +221,7 @@ impl Turn<'_> {
             if !waiting.answering {
                 return Err(Reject::StrayEnd);
             }
+            shown(&mut waiting.exchange, message);
             answer_ended(&mut waiting.exchange, message);
         }
         self.finish(conn, at, None);
@@ -347,6 +349,19 @@ fn begun(conn: &Connection, message: &mut Message) -> Exchange {
         request_bytes: message.bytes,
         response_bytes: 0,
         one_way: false,
+    }
+}
+
+/// Makes an exchange one of the protocol inside of its own that an answer (or its end) shows. What was known of how it went
+/// was the carrier's word.
+fn shown(exchange: &mut Exchange, message: &Message) {
+    if message.protocol == exchange.protocol {
+        return;
+    }
+    if let Some(over) = message.protocol.inside(exchange.protocol) {
+        exchange.protocol = message.protocol;
+        (over.renamed)(&mut exchange.method, &mut exchange.target);
+        (exchange.status, exchange.code) = (Status::Unknown, Token::new());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Protocol `grpc`: what gRPC adds to HTTP (gRPC over HTTP2, PROTOCOL-HTTP2.md; gRPC-Web, PROTOCOL-WEB.md).
 //!
 //! No parser of its own: the rooms of the HTTP versions read the bytes, and ask here what a content type means
-//! ([`Flavor`]), how a call is named ([`target`]), how many messages a body holds and which status its trailers carry
+//! ([`Flavor`]), how a call is named ([`renamed`]), how many messages a body holds and which status its trailers carry
 //! ([`Body`]), and what a status is where none was sent ([`status`]). The method of a call is always `POST`.
 //!
 //! Absent: protobuf, compressed messages (their length is all that matters), `grpc-message` (it is text of the application).
@@ -15,7 +15,7 @@ pub use body::Body;
 use super::traits::Traits;
 use super::{Probe, ProbeContext, Protocol};
 use crate::flow::message::{Message, Status};
-use crate::text::Token;
+use crate::text::{Text, Token};
 
 /// The protocol.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Grpc {
     /// What the stages want to know of it.
     pub const TRAITS: Traits = traits::TRAITS;
 
-    /// Found out by the parser of what carries it, from the content type.
+    /// Found out by the parser of what carries it, from the content type or from what the answer says.
     fn probe(_prefix: &[u8], _context: ProbeContext) -> Probe {
         Probe::NoMatch
     }
@@ -59,12 +59,13 @@ impl Flavor {
     }
 }
 
-/// The name of a call, from the path of its request: `package.Service/Method`.
-#[must_use]
-pub fn target(path: &[u8]) -> &[u8] {
+/// Method and path of a request of HTTP become those of the call that it is: `POST`, and `package.Service/Method`.
+pub fn renamed(method: &mut Token, target: &mut Text) {
+    *method = Token::from("POST");
+    let path = target.as_bytes();
     let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     let path = path.get(..end).unwrap_or(path);
-    path.strip_prefix(b"/").unwrap_or(path)
+    *target = Text::from_wire(path.strip_prefix(b"/").unwrap_or(path));
 }
 
 /// Writes the status of a call into the message that ends it; `None`: it is not known.
@@ -82,6 +83,15 @@ pub fn ended(message: &mut Message, status: Option<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_is_named_by_its_path() {
+        for (path, name) in [("/shop.Orders/Get", "shop.Orders/Get"), ("/a.B/C?d=/e", "a.B/C"), ("", "")] {
+            let (mut method, mut target) = (Token::new(), Text::from(path));
+            renamed(&mut method, &mut target);
+            assert_eq!((method.as_str(), target.as_str()), ("POST", name));
+        }
+    }
 
     #[test]
     fn knows_its_content_types() {

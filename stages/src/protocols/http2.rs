@@ -2,7 +2,7 @@
 //!
 //! Frames are walked one by one (`frame`); header blocks are decoded as they come (`hpack`), because each is needed to read
 //! the later ones; bodies are only measured, but for the prefixes of gRPC messages. What a stream says becomes messages with
-//! the stream's number as id (`streams`). A pushed request (PUSH_PROMISE) is the server's, but counts as one of the client:
+//! the stream's number as id (`streams`); whether it is a call of gRPC may only show with its answer (`nature`). A pushed request (PUSH_PROMISE) is the server's, but counts as one of the client:
 //! it is reported once, with the promised stream as id, as if the client had sent it when the promise came.
 //!
 //! A connection may be joined late, and bytes may be missing. A gap inside a frame of known length is walked over; one in a
@@ -14,6 +14,7 @@
 mod fields;
 mod frame;
 pub mod hpack;
+mod nature;
 mod probe;
 mod stream;
 mod streams;
@@ -410,7 +411,9 @@ impl State {
         if !lane.hpack.end() && !broken {
             return Err(Malformed { field: "header block", kind: "ends within a field" });
         }
-        headers.fields.unknown |= broken;
+        if broken {
+            headers.fields.tear();
+        }
         match (promise, way.context.is_request()) {
             (true, _) => self.streams.pushed(headers, way),
             (false, true) => self.streams.requested(headers, way),

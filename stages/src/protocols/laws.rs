@@ -12,8 +12,9 @@
 
 use super::{Context, Input, Probe, ProbeContext, Sink, Step, Wire};
 use crate::flow::conn::{Direction, Role, Transport};
-use crate::flow::message::{Message, Part, Status};
+use crate::flow::message::{Message, MessageKind, Part, Status};
 use crate::limits::PARSE_BUFFER;
+use crate::text::Token;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
 
@@ -228,6 +229,9 @@ pub(crate) fn folded(messages: &[Message]) -> Vec<Message> {
                     m.part == Part::Head && (m.direction, m.kind, m.id) == (message.direction, message.kind, message.id)
                 })
                 .expect("an end follows its head");
+            if message.kind == MessageKind::Response && message.protocol != head.protocol {
+                (head.protocol, head.status, head.code) = (message.protocol, Status::Unknown, Token::new());
+            }
             if message.status != Status::Unknown {
                 (head.status, head.code) = (message.status, message.code.clone());
             }

@@ -6,16 +6,16 @@
 use super::{Budget, Pairing, Probe, ProbeContext, Protocol};
 use crate::metric::Metric;
 pub use crate::sql::Dialect;
-use crate::text::Token;
+use crate::text::{Text, Token};
 
 /// The facts about one protocol.
 #[derive(Debug, Clone, Copy)]
 pub struct Traits {
     /// Which one.
     pub protocol: Protocol,
-    /// Spoken inside of that one, whose parser reads it and says which of the two a message is; it is identified by no probe of
+    /// Spoken inside of another, whose parser reads it and says which of the two a message is; it is identified by no probe of
     /// its own, and has no parser.
-    pub over: Option<Protocol>,
+    pub over: Option<Over>,
     /// Its name in records, labels and the configuration: lower case, and no other's.
     pub name: &'static str,
 
@@ -56,6 +56,16 @@ pub struct Traits {
     pub edge: EdgeKind,
     /// Aggregate: of the codes that are errors to a client, which are the server's fault?
     pub is_server_error: fn(&[u8]) -> bool,
+}
+
+/// What a protocol is to the one that it is spoken inside of.
+#[derive(Debug, Clone, Copy)]
+pub struct Over {
+    /// That one.
+    pub carrier: Protocol,
+    /// Pair: an answer may show what its request did not. Makes method and target, as the carrier's request has them, those of
+    /// a request of this protocol.
+    pub renamed: fn(&mut Token, &mut Text),
 }
 
 /// Which budget grows, up to [`Budget::MAX`], and when.

@@ -11,6 +11,8 @@ const NAME: &[u8] = b"grpc-status:";
 const MAX_LINE: usize = NAME.len() + 8;
 /// The flag of the trailer frame (PROTOCOL-WEB.md).
 const TRAILERS: u8 = 0x80;
+/// That of what is compressed (PROTOCOL-HTTP2.md); there are no others.
+const COMPRESSED: u8 = 0x01;
 const PREFIX: u8 = 5;
 
 /// One body, as it comes.
@@ -101,6 +103,8 @@ impl Body {
         if self.have == 0 {
             self.flags = byte;
             self.left = 0;
+            // These are no messages, or are written otherwise than was believed.
+            self.torn |= byte & !(TRAILERS | COMPRESSED) != 0;
         } else {
             self.left = self.left << 8 | u32::from(byte);
         }
@@ -192,7 +196,7 @@ mod tests {
 
     /// Two messages, one of them empty, and trailers.
     const WEB: &[u8] =
-        b"\x00\x00\x00\x00\x03abc\x00\x00\x00\x00\x00\x80\x00\x00\x00\x1fgrpc-message:no\r\ngrpc-status: 5\r\n";
+        b"\x00\x00\x00\x00\x03abc\x00\x00\x00\x00\x00\x80\x00\x00\x00\x21grpc-message:no\r\ngrpc-status: 5\r\n";
 
     fn in_pieces(flavor: Flavor, bytes: &[u8], size: usize) -> Body {
         let mut body = Body::new(flavor);
@@ -217,6 +221,13 @@ mod tests {
         for size in 1..text.len() {
             let body = in_pieces(Flavor::WebText, text, size);
             assert_eq!((body.messages(), body.status()), (1, Some(12)), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn says_nothing_of_what_are_no_messages() {
+        for bytes in [&b"AAAAAANhYm0="[..], b"{\"id\": 7}", b"\0\0\0\0\x01a<html>"] {
+            assert_eq!(in_pieces(Flavor::Web, bytes, 5).messages(), 0, "{bytes:?}");
         }
     }
 

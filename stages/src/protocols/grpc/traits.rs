@@ -2,12 +2,12 @@
 
 use super::{Grpc, status};
 use crate::metric::Metric;
-use crate::protocols::traits::{EdgeKind, Endpoint, Growth, Methods, Patience, Traits, Unlisted};
+use crate::protocols::traits::{EdgeKind, Endpoint, Growth, Methods, Over, Patience, Traits, Unlisted};
 use crate::protocols::{Budget, Pairing, Protocol};
 
 pub(super) const TRAITS: Traits = Traits {
     protocol: Protocol::Grpc,
-    over: Some(Protocol::Http2),
+    over: Some(Over { carrier: Protocol::Http2, renamed: super::renamed }),
     name: "grpc",
     probe: Grpc::probe,
     ports: &[],

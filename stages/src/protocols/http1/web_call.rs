@@ -5,7 +5,6 @@
 
 use crate::flow::message::{Message, MessageKind, Part};
 use crate::protocols::grpc::{self, Body, Flavor};
-use crate::text::{Text, Token};
 
 /// Numbers of calls.
 #[derive(Debug, Default)]
@@ -45,8 +44,7 @@ pub(super) struct Call {
 impl Call {
     /// Makes a request one of gRPC.
     pub(super) fn request(id: u64, flavor: Flavor, message: &mut Message) -> Self {
-        message.method = Token::from("POST");
-        message.target = Text::from_wire(grpc::target(message.target.as_bytes()));
+        grpc::renamed(&mut message.method, &mut message.target);
         let call = Self { id, http: None, status: None, body: Some(Body::new(flavor)) };
         call.name(message);
         call

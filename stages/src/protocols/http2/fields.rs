@@ -13,28 +13,42 @@ pub(super) struct Block {
     /// The content type is known; and which gRPC it says.
     pub(super) content_type: Option<Option<Flavor>>,
     pub(super) grpc_status: Option<u32>,
+    /// A field that only gRPC has is among them.
+    pub(super) grpc: bool,
     /// Some fields refer to what was not seen, or were missing.
     pub(super) unknown: bool,
+    /// Of those, some said what was not said before: their value came with them, or after what was not seen.
+    pub(super) news: bool,
     /// The first field is known, and no pseudo-header: those come first (RFC 9113, section 8.3), and trailers have none.
     pub(super) trailers: bool,
-    any: bool,
+    /// A field was read.
+    pub(super) any: bool,
+}
+
+impl Block {
+    /// Some of it was missing.
+    pub(super) fn tear(&mut self) {
+        (self.unknown, self.news) = (true, true);
+    }
 }
 
 impl hpack::Fields for Block {
     fn field(&mut self, name: Name, value: &[u8], whole: bool) {
         let first = !std::mem::replace(&mut self.any, true);
         match name {
-            Name::Unknown => self.unknown = true,
+            Name::Unknown => self.tear(),
+            Name::Unseen => self.unknown = true,
             Name::Method | Name::Path | Name::Status | Name::Pseudo => {}
-            Name::ContentType | Name::GrpcStatus | Name::Other => self.trailers |= first,
+            Name::ContentType | Name::GrpcStatus | Name::Grpc | Name::Other => self.trailers |= first,
         }
         match name {
             Name::Method => self.method = Token::from_wire(value),
             Name::Path => self.path = Text::from_wire(value),
             Name::Status => self.status = number(value).filter(|_| whole).and_then(|code| u16::try_from(code).ok()),
             Name::ContentType => self.content_type = Some(Flavor::of(value)),
-            Name::GrpcStatus => self.grpc_status = number(value).filter(|_| whole),
-            Name::Pseudo | Name::Other | Name::Unknown => {}
+            Name::GrpcStatus => (self.grpc, self.grpc_status) = (true, number(value).filter(|_| whole)),
+            Name::Grpc => self.grpc = true,
+            Name::Pseudo | Name::Other | Name::Unknown | Name::Unseen => {}
         }
     }
 }

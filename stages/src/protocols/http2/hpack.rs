@@ -2,7 +2,8 @@
 //!
 //! A block may be cut anywhere: what is unfinished is one field, of which only what is of interest is kept (`names`), so a block
 //! of any length needs no buffer. A decoder that joins late, or that missed something, knows the entries inserted since
-//! (`table`); a field that refers to others is handed out as [`Name::Unknown`], and decoding goes on.
+//! (`table`); a field that refers to others is handed out as [`Name::Unseen`], or as [`Name::Unknown`] if only its name does, and
+//! decoding goes on.
 //!
 //! Life cycle: [`Decoder::feed`] for each piece, [`Decoder::end`] where the block ends; [`Decoder::forget`] where a piece is
 //! missing. Absent: encoding, the limits that the peer set (what the encoder says of them in its blocks is what holds).
@@ -221,7 +222,7 @@ impl Decoder {
             return;
         }
         let Some(entry) = self.dynamic(index) else {
-            fields.field(Name::Unknown, &[], false);
+            fields.field(Name::Unseen, &[], false);
             return;
         };
         self.text.kept.clear();

@@ -4,10 +4,10 @@
 //! sides have ended, when it is reset, when the server says that it will not be served, with the connection, or when
 //! [`MAX_STREAMS`] others are open. What is let go before its end is reported as it stands.
 //!
-//! A request of which the content type is unknown (joined late) is one of HTTP/2, also where its body looks like gRPC: how it
-//! went is then what HTTP says. Absent: what one stream makes of what it hears; that is in `stream`.
+//! Absent: what one stream makes of what it hears; that is in `stream`, and what makes it a call of gRPC in `nature`.
 
 use super::fields::Block;
+use super::nature::{Carried, Nature};
 use super::stream::{Headers, Side, Stage, Stream, Way};
 use crate::flow::message::{MessageKind, Part};
 use crate::protocols::grpc;
@@ -22,6 +22,7 @@ pub const MAX_STREAMS: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: HashMap<u32, Stream, foldhash::fast::RandomState>,
+    carried: Carried,
     /// The first request seen since some may have been missed, and the last: a stream between them that is not open is over.
     first: Option<u32>,
     last: u32,
@@ -71,13 +72,14 @@ impl Streams {
         let mut message = way.message(MessageKind::Request, part, id, start);
         message.cut = fields.unknown && (fields.method.is_empty() || fields.path.is_empty());
         message.bytes = bytes;
-        message.method = fields.method;
-        message.target = fields.path;
-        let mut stream = Stream::default();
+        let mut stream = Stream { nature: Nature::of_request(&fields), ..Stream::default() };
+        self.carried.note(stream.nature);
         let side = &mut stream.request;
         (side.start, side.bytes, side.cut) = (start, bytes, message.cut);
         side.stage = if end_stream { Stage::Over } else { Stage::Open };
-        if let Some(Some(flavor)) = fields.content_type {
+        message.method = fields.method;
+        message.target = fields.path;
+        if let Nature::Call(Some(flavor)) = stream.nature {
             stream.call(flavor, &mut message);
         }
         way.sink.message(message);
@@ -88,12 +90,18 @@ impl Streams {
     pub(super) fn answered(&mut self, headers: Headers, way: &mut Way<'_>) {
         let Headers { fields, stream: id, end_stream, start, bytes } = headers;
         if !self.open.contains_key(&id) {
+            let mut nature = Nature::Unclear;
+            nature.learn(&fields, !fields.trailers);
+            match nature {
+                Nature::Call(_) => self.carried.note(nature),
+                Nature::Plain | Nature::Unclear => nature = Nature::Plain,
+            }
             if self.is_past(id) || fields.trailers {
                 return;
             }
             // Its request is not known: joined late, or told by who was here before (h2c).
             self.make_room(way);
-            let mut stream = Stream { flavor: fields.content_type.flatten(), ..Stream::default() };
+            let mut stream = Stream { nature, ..Stream::default() };
             stream.request.stage = Stage::Over;
             self.open.insert(id, stream);
         }
@@ -106,6 +114,10 @@ impl Streams {
             (message.bytes, message.code) = (bytes, Token::from_number(fields.status.unwrap_or(0).into()));
             way.sink.message(message);
             return;
+        }
+        stream.nature.learn(&fields, stream.response.stage == Stage::Due);
+        if let Nature::Call(_) = stream.nature {
+            self.carried.note(stream.nature);
         }
         if stream.response.stage == Stage::Due {
             stream.response.start = start;
@@ -128,6 +140,7 @@ impl Streams {
         let request = way.context.is_request();
         let side = if request { &mut stream.request } else { &mut stream.response };
         side.bytes += bytes;
+        side.bodied = true;
         if !request && side.stage == Stage::Due {
             (side.stage, side.start, side.cut) = (Stage::Headless, way.context.start, true);
             stream.doubtful = false;
@@ -165,14 +178,17 @@ impl Streams {
         }
     }
 
-    /// A side has ended, with trailers or without.
-    fn ended(&mut self, id: u32, request: bool, trailers: Option<&Block>, way: &mut Way<'_>) {
+    /// A side has ended, with the block `last` or with its body.
+    fn ended(&mut self, id: u32, request: bool, last: Option<&Block>, way: &mut Way<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         if request {
             stream.request_ended(id, way);
         } else {
-            let status = stream.flavor.map(|_| stream.status(trailers));
-            stream.response_ended(id, status, way);
+            if last.is_none() && stream.nature == Nature::Call(None) {
+                self.carried.ended_with_body();
+            }
+            let outcome = stream.ended(last, self.carried);
+            stream.response_ended(id, outcome, way);
         }
         if stream.request.stage == Stage::Over && stream.response.stage == Stage::Over {
             self.open.remove(&id);
@@ -182,7 +198,7 @@ impl Streams {
     /// RST_STREAM (section 6.4).
     pub(super) fn reset(&mut self, id: u32, error: u32, way: &mut Way<'_>) {
         if let Some(mut stream) = self.open.remove(&id) {
-            stream.broken_off(id, grpc::status::of_reset(error), way);
+            stream.broken_off(id, grpc::status::of_reset(error), self.carried, way);
         }
     }
 
@@ -190,7 +206,7 @@ impl Streams {
     pub(super) fn go_away(&mut self, last: u32, way: &mut Way<'_>) {
         for id in self.ids(|id, _| id % 2 == 1 && id > last) {
             if let Some(mut stream) = self.open.remove(&id) {
-                stream.broken_off(id, grpc::status::UNAVAILABLE, way);
+                stream.broken_off(id, grpc::status::UNAVAILABLE, self.carried, way);
             }
         }
     }
@@ -240,8 +256,8 @@ impl Streams {
         let begun = matches!(stream.response.stage, Stage::Open | Stage::Headless);
         if begun || (stream.doubtful && stream.response.stage == Stage::Due) {
             stream.response.cut = true;
-            let status = stream.flavor.map(|_| None);
-            stream.response_ended(id, status, way);
+            let outcome = stream.let_go(self.carried);
+            stream.response_ended(id, outcome, way);
         }
     }
 

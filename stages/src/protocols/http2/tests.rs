@@ -1,6 +1,7 @@
 //! HTTP/2 and gRPC against recordings of real servers and clients, and against what may be missing.
 
 mod cut;
+mod late;
 
 use super::*;
 use crate::flow::conn::{Direction, Role, Transport};
@@ -75,6 +76,12 @@ fn paired(messages: &[Message]) -> Vec<Call> {
                 aborted: false,
             }),
             (MessageKind::Response, Some(call)) => {
+                if let Some(over) = message.protocol.inside(call.protocol) {
+                    let (mut method, mut target) = (call.method.as_str().into(), call.target.as_str().into());
+                    (over.renamed)(&mut method, &mut target);
+                    (call.protocol, call.method, call.target) =
+                        (message.protocol, method.to_string(), target.to_string());
+                }
                 call.answer = Some((message.status, message.code.to_string()));
                 call.messages.1 = message.messages;
                 call.aborted = message.aborted;

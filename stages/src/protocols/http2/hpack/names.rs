@@ -15,18 +15,22 @@ pub enum Name {
     ContentType,
     /// `grpc-status`.
     GrpcStatus,
+    /// Another that gRPC defines for answers and nobody else uses (PROTOCOL-HTTP2.md).
+    Grpc,
     /// Another pseudo-header (RFC 9113, section 8.3).
     Pseudo,
     /// Any other.
     Other,
-    /// It is in an entry of the dynamic table that was not seen.
+    /// It is in an entry of the dynamic table that was not seen; the value is another one, and came since.
     #[default]
     Unknown,
+    /// All of the field is in such an entry.
+    Unseen,
 }
 
 impl Name {
     /// Longest name that is told from others, bytes.
-    pub(super) const LONGEST: usize = 12;
+    pub(super) const LONGEST: usize = 23;
 
     /// By its text, of which `text` is the beginning and `len` the whole length.
     pub(super) fn of(text: &[u8], len: u32) -> Self {
@@ -34,8 +38,11 @@ impl Name {
             b":method" => Self::Method,
             b":path" => Self::Path,
             b":status" => Self::Status,
-            b"content-type" if len == 12 => Self::ContentType,
+            b"content-type" => Self::ContentType,
             b"grpc-status" => Self::GrpcStatus,
+            b"grpc-status-details-bin" if len == 23 => Self::Grpc,
+            // Not all that begins so: gateways between HTTP and gRPC make `grpc-metadata-...` of what one end said to the other.
+            b"grpc-message" | b"grpc-encoding" | b"grpc-accept-encoding" => Self::Grpc,
             [b':', ..] => Self::Pseudo,
             _ => Self::Other,
         }
@@ -48,7 +55,7 @@ impl Name {
             Self::Method | Self::ContentType => crate::limits::MAX_TOKEN,
             Self::Status => 3,
             Self::GrpcStatus => 10,
-            Self::Pseudo | Self::Other | Self::Unknown => 0,
+            Self::Grpc | Self::Pseudo | Self::Other | Self::Unknown | Self::Unseen => 0,
         }
     }
 }

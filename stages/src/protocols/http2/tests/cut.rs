@@ -72,8 +72,8 @@ fn is_part_of(got: &Call, truth: &[Call]) -> bool {
             && match (&got.answer, &truth.answer) {
                 (None, _) => true,
                 (Some((Status::Unknown, code)), _) => code.is_empty(),
-                // What HTTP says of a call that was not known to be one: with few exceptions that it went well.
-                (Some((Status::Ok, code)), Some(_)) if carried => code == "200",
+                // What HTTP says of a call that was not known to be one is never that a failed one went well.
+                (Some((Status::Ok, code)), Some((truth, _))) if carried => code == "200" && *truth == Status::Ok,
                 (Some((Status::Error, code)), Some((Status::Error, _))) if carried => code == "404",
                 // A call that the client broke off, and where that went by unseen: the server said what it made of it.
                 (Some((Status::Error, got)), Some((Status::Error, truth))) if truth == "1" => got == "1" || got == "4",
