@@ -72,7 +72,13 @@ fn main() -> Result<()> {
         felt.push(after.saturating_sub(before));
         eprintln!("{before} {after} {:?}", runs.last());
     }
-    println!("{} rung, answers of {} bytes, {} rounds of {} operations each way", options.rung, options.answer, options.rounds, u64::from(options.batches) * BATCH * 4);
+    println!(
+        "{} rung, answers of {} bytes, {} rounds of {} operations each way",
+        options.rung,
+        options.answer,
+        options.rounds,
+        u64::from(options.batches) * BATCH * 4
+    );
     println!("an operation without: {} ns, with: {} ns, felt: {} ns", median(without), median(with), median(felt));
     println!("kernel programs an operation, as the kernel measures: {} ns", median(runs));
     Ok(())
@@ -116,7 +122,11 @@ fn work(options: &Options) -> Result<()> {
     for end in [&client, &server] {
         end.set_nodelay(true)?;
     }
-    let answer = format!("HTTP/1.1 200 OK\r\nServer: operation\r\nDate: Thu, 26 Nov 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: keep-alive\r\n\r\n{}", options.answer, "x".repeat(options.answer));
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nServer: operation\r\nDate: Thu, 26 Nov 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: keep-alive\r\n\r\n{}",
+        options.answer,
+        "x".repeat(options.answer)
+    );
     let mut buffer = vec![0; answer.len()];
     let mut batch = || -> Result<u64> {
         let began = now();
