@@ -665,9 +665,11 @@ __inline int rt_copy_whole(struct rt_conn *c, struct rt_scratch *s)
 		if (op->flags & RT_F_TURN_START && take >= RT_PREFACE_LEN && rt_begins_like_preface(s->data))
 			return 0;
 	}
-	op->want = 0;
-	op->fill = take;
-	rt_send(c, s, take, 0);
+	s->ev.flags = (s->ev.flags & RT_F_FIRST) | op->flags | (op->rest > take ? RT_F_CUT : 0);
+	s->ev.len = op->rest;
+	s->ev.cap_len = take;
+	rt_attempt(c, RT_SET_OPERATION);
+	op->refused = !!rt_settle(c, &s->ev, rt_put_scratch(take), RT_SET_OPERATION);
 	return 1;
 }
 
@@ -727,7 +729,7 @@ __inline int rt_take_full(struct rt_conn *c, struct rt_claim *claim)
 }
 
 /* Takes the operation's place on the connection, and says what is to become of it. */
-__alone int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
+__hot int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
 {
 	struct rt_policy policy;
 	__u32 dir, spent, moved;
@@ -760,7 +762,7 @@ __alone int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
 }
 
 /* Nothing more comes of the operation: from here on others may say that its bytes have moved. */
-__alone int rt_tell(struct rt_conn *c, struct rt_claim *claim, __u32 outcome)
+__hot int rt_tell(struct rt_conn *c, struct rt_claim *claim, __u32 outcome)
 {
 	__u32 dir;
 

@@ -80,6 +80,14 @@ static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)1
 #define FIELD(access) KREAD(access)
 #endif
 
+/* On the way of every operation: a call costs, where returns are guarded (SRSO), as much as what it does. The verifier could
+ * not follow all ways through the large programs of rung `syscall` with these in one piece. */
+#ifdef RT_DIRECT
+#define __hot static inline __attribute__((always_inline))
+#else
+#define __hot __attribute__((noinline))
+#endif
+
 struct ns_common {
 	unsigned int inum;
 } __core;
