@@ -66,6 +66,12 @@ pub struct StageCounts {
     pub upgraded_to_tls: u64,
     /// Connections that went on in another known protocol after an upgrade.
     pub upgraded_to_known: u64,
+    /// Times the kernel was asked to capture more of a connection than before.
+    pub captures_raised: u64,
+    /// The same, less: less was enough.
+    pub captures_spared: u64,
+    /// The same again, because it had captured less.
+    pub captures_recalled: u64,
     /// Exchanges that `converge` gave the overflow endpoint.
     pub endpoints_overflowed: u64,
     /// Exchanges that `join` let go before their time, because too many waited.
@@ -89,6 +95,9 @@ impl std::iter::Sum for StageCounts {
             foreign: a.foreign + b.foreign,
             upgraded_to_tls: a.upgraded_to_tls + b.upgraded_to_tls,
             upgraded_to_known: a.upgraded_to_known + b.upgraded_to_known,
+            captures_raised: a.captures_raised + b.captures_raised,
+            captures_spared: a.captures_spared + b.captures_spared,
+            captures_recalled: a.captures_recalled + b.captures_recalled,
             endpoints_overflowed: a.endpoints_overflowed + b.endpoints_overflowed,
             join_hurried: a.join_hurried + b.join_hurried,
             join_expired: a.join_expired + b.join_expired,
@@ -269,6 +278,11 @@ impl SelfMetrics {
         for (to, count) in [("tls", counts.upgraded_to_tls), ("known", counts.upgraded_to_known)] {
             self.counter("redtap_connections_upgraded_total", vec![("to", to.to_owned())], count);
         }
+        for (change, count) in
+            [("more", counts.captures_raised), ("less", counts.captures_spared), ("again", counts.captures_recalled)]
+        {
+            self.counter("redtap_capture_budget_changes_total", vec![("change", change.to_owned())], count);
+        }
         self.counter("redtap_series_refused_total", Vec::new(), registry.refused);
         self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
         self.counter("redtap_publications_total", Vec::new(), registry.publications);
@@ -386,6 +400,10 @@ pub const HELP: &[(&str, &str)] = &[
     (
         "redtap_connections_upgraded_total",
         "Connections that went on in TLS, or in another known protocol, after an upgrade.",
+    ),
+    (
+        "redtap_capture_budget_changes_total",
+        "Times the kernel was told to capture more of a connection's turns, less of its responses (256 bytes had been enough), or the same again.",
     ),
     (
         "redtap_endpoints_overflow_total",

@@ -58,6 +58,8 @@ pub struct Counts {
     pub buffer_full: u64,
     /// Times a capture budget was raised.
     pub raised: u64,
+    /// Connections of whose responses less is captured, because less was enough.
+    pub spared: u64,
     /// Times a capture budget was given again because the kernel had captured less.
     pub recalled: u64,
     /// Connections that went on encrypted (STARTTLS and the like).

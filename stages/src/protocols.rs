@@ -300,6 +300,12 @@ pub trait Wire {
     /// nothing to learn from that leaves it as it is.
     fn follow(_state: &mut Self::State) {}
 
+    /// How much of a turn of responses is enough by what they were lately, as a power of two: their heads were shorter, and said how
+    /// long the rest is. None: nobody knows, or all that the budget allows.
+    fn enough(_state: &Self::State) -> Option<u8> {
+        None
+    }
+
     /// Does `prefix`, the first bytes of `direction`, look like this protocol? Stateless and monotonic: more bytes never
     /// change a `Match` or a `NoMatch`.
     fn probe(prefix: &[u8], context: ProbeContext) -> Probe;

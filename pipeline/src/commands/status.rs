@@ -147,6 +147,9 @@ fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
         let mut told = told.lock();
         told.upgraded_to_tls = counts.handed_to_tls;
         told.upgraded_to_known = counts.succeeded;
+        told.captures_raised = counts.raised;
+        told.captures_spared = counts.spared;
+        told.captures_recalled = counts.recalled;
     });
     let told = Arc::clone(counts);
     let _ = controls.converge.apply(move |converge| told.lock().endpoints_overflowed = converge.overflowed());

@@ -49,6 +49,18 @@ pub(super) struct Connection {
     last_cut: Option<u32>,
     /// When the kernel was told last how to capture.
     told: Nanos,
+    sparing: Sparing,
+}
+
+/// Whether less is captured of responses than the budget allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Sparing {
+    /// Not yet.
+    #[default]
+    No,
+    Yes,
+    /// It was not enough once: no more on this connection.
+    Never,
 }
 
 /// One direction.
@@ -101,6 +113,7 @@ impl Connection {
             asked: 0,
             last_cut: None,
             told: Nanos::ZERO,
+            sparing: Sparing::default(),
         }
     }
 
@@ -280,6 +293,7 @@ impl Connection {
         if segment.turn_start {
             self.lane(direction).gapped = false;
             self.turn(direction, work);
+            self.spare(direction, work);
         }
         let datagram = self.info.transport.is_datagram();
         let lane = self.lane(direction);
@@ -614,6 +628,28 @@ impl Connection {
             work.counts.raised += 1;
             self.tell(work);
         }
+    }
+
+    /// Asks for less of the responses while less is enough, and for all of them again once it was not.
+    fn spare(&mut self, direction: Direction, work: &mut Work<'_>) {
+        if self.info.role.request_direction() != Some(direction) {
+            return;
+        }
+        let usual = self.wire.protocol().budget().map_or(0, |budget| budget.responses);
+        match (self.sparing, self.wire.enough()) {
+            (Sparing::No, Some(class)) if class < self.budget.responses && self.budget.responses == usual => {
+                self.budget.responses = class;
+                self.sparing = Sparing::Yes;
+                work.counts.spared += 1;
+            }
+            (Sparing::Yes, None) => {
+                self.budget.responses = self.budget.responses.max(usual);
+                self.sparing = Sparing::Never;
+                work.counts.raised += 1;
+            }
+            _ => return,
+        }
+        self.tell(work);
     }
 
     /// Tells the kernel how much of a turn is worth capturing.

@@ -49,6 +49,13 @@ macro_rules! states {
                 }
             }
 
+            pub(super) fn enough(&self) -> Option<u8> {
+                match self {
+                    Self::Unknown => None,
+                    $(Self::$name(state) => <$name as Wire>::enough(state)),*
+                }
+            }
+
             pub(super) fn turn(&mut self, context: Context, sink: &mut Collect<'_>) {
                 match self {
                     Self::Unknown => {}

@@ -39,6 +39,11 @@ mod web_call;
 /// A start line longer than this is read without waiting for its end (method, then as much of the target as is kept).
 const MAX_START_LINE: usize = limits::MAX_TARGET + limits::MAX_TOKEN + 16;
 
+/// Of an answer whose head is as short, and tells the length of its body, nothing else is needed: a power of two.
+const SHORT_HEAD: u8 = 8;
+/// So many in a row make it likely of the next one.
+const SHORT_ANSWERS: u8 = 8;
+
 /// HTTP/1.
 #[derive(Debug, Clone, Copy)]
 pub struct Http1;
@@ -59,6 +64,8 @@ pub struct State {
     /// HTTP/2 was offered, and the answer is due.
     offer: Option<Box<Offer>>,
     calls: Numbers,
+    /// Answers in a row of which [`SHORT_HEAD`] bytes would have been enough.
+    short_answers: u8,
 }
 
 /// One direction.
@@ -125,6 +132,10 @@ impl Wire for Http1 {
     fn probe(prefix: &[u8], context: ProbeContext) -> Probe {
         // What looks like it in datagrams is SSDP (UPnP Device Architecture 2.0, section 1): nobody answers there in order.
         if context.transport.is_datagram() { Probe::NoMatch } else { probe::probe(prefix) }
+    }
+
+    fn enough(state: &State) -> Option<u8> {
+        (state.short_answers >= SHORT_ANSWERS).then_some(SHORT_HEAD)
     }
 
     fn turn(state: &mut State, context: Context, sink: &mut dyn Sink) {
@@ -329,6 +340,12 @@ impl State {
         };
         message.end = context.at;
         let (framing, orphan) = self.framing(context, &mut message, sink);
+        if message.kind == MessageKind::Response {
+            let short =
+                message.bytes <= 1 << SHORT_HEAD && matches!(framing, Framing::None | Framing::Body(Body::Length(_)));
+            let alone = self.asked.is_empty() && self.response().call.is_none();
+            self.short_answers = if short && alone { self.short_answers.saturating_add(1) } else { 0 };
+        }
         let lane = self.lane(context);
         let mut open = Open { kind: message.kind, start: message.start, bytes: message.bytes, cut: false, orphan };
         let rest = input.get(at..).unwrap_or(&[]);
@@ -498,6 +515,9 @@ impl State {
     /// The framing is lost. What is known of the message goes out; its end is due at a turn.
     fn lost(&mut self, context: Context, sink: &mut dyn Sink) {
         self.unread(context);
+        if !context.is_request() {
+            self.short_answers = 0;
+        }
         let lane = self.lane(context);
         lane.cut();
         lane.call.iter_mut().for_each(Call::gap);

@@ -31,6 +31,11 @@ impl Queue {
         self.len < REMEMBERED && self.beyond == 0
     }
 
+    /// No request waits for its answer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0 && self.beyond == 0
+    }
+
     pub(super) fn push(&mut self, asked: Asked) {
         if !self.has_room() {
             self.beyond = self.beyond.saturating_add(1);
