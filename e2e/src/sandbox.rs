@@ -1,11 +1,13 @@
 //! A cgroup of its own, and processes that are born in it.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where the cgroup v2 hierarchy is mounted, if anywhere.
@@ -32,17 +34,21 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// A port of the proving ground that nobody listens on. Each call gives another one.
+/// A port of the proving ground that nobody listens on. Each call gives another one, in other processes too, as long as this one lives.
 ///
 /// # Errors
 /// When all are taken.
 pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test binaries run one after the other, but not on the same second: begin at a place of their own.
+    // A server may take seconds until it listens: what is given away is locked against other test files that run beside this one.
+    static GIVEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    // Test files run one after the other, but not on the same second: begin at a place of their own.
     let first = u16::try_from(std::process::id() % 400).unwrap_or(0);
-    for _ in 0..800 {
+    for _ in 0..900 {
         let port = 22_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 900;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let lock = File::create(std::env::temp_dir().join(format!("redtap-port-{port}")))?;
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            GIVEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return Ok(port);
         }
     }

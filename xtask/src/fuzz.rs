@@ -3,7 +3,7 @@
 //! libFuzzer's instrumentation is an unstable compiler flag; `RUSTC_BOOTSTRAP=1` lets the stable compiler take it, so that
 //! one toolchain is enough.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::path::Path;
 use std::process::Command;
 
@@ -27,28 +27,43 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
         .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
         .collect();
     targets.sort();
-    for target in targets {
-        println!("fuzzing {target} for {seconds} s");
-        let corpus = folder.join("corpus").join(&target);
-        std::fs::create_dir_all(&corpus)?;
-        let output = Command::new(folder.join("target").join(&host).join("release").join(&target))
-            .arg(&corpus)
-            .args([
-                &format!("-max_total_time={seconds}"),
-                "-rss_limit_mb=2048",
-                "-timeout=10",
-                "-verbosity=0",
-                "-print_final_stats=1",
-            ])
-            .current_dir(&folder)
-            .output()?;
-        let log = String::from_utf8_lossy(&output.stderr);
-        if !output.status.success() {
-            bail!("{target} found something:\n{log}");
-        }
-        let runs = log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).unwrap_or("?");
-        println!("{target}: {} inputs, nothing found", runs.trim());
+    // Each keeps one processor busy.
+    let lanes = std::thread::available_parallelism().map_or(1, usize::from);
+    for some in targets.chunks(lanes) {
+        std::thread::scope(|scope| {
+            let running: Vec<_> =
+                some.iter().map(|target| scope.spawn(|| one(&folder, &host, target, seconds))).collect();
+            for target in running {
+                target.join().map_err(|_| anyhow!("a run fell over"))??;
+            }
+            anyhow::Ok(())
+        })?;
     }
+    Ok(())
+}
+
+/// Runs one target.
+fn one(folder: &Path, host: &str, target: &str, seconds: u32) -> Result<()> {
+    println!("fuzzing {target} for {seconds} s");
+    let corpus = folder.join("corpus").join(target);
+    std::fs::create_dir_all(&corpus)?;
+    let output = Command::new(folder.join("target").join(host).join("release").join(target))
+        .arg(&corpus)
+        .args([
+            &format!("-max_total_time={seconds}"),
+            "-rss_limit_mb=2048",
+            "-timeout=10",
+            "-verbosity=0",
+            "-print_final_stats=1",
+        ])
+        .current_dir(folder)
+        .output()?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("{target} found something:\n{log}");
+    }
+    let runs = log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).unwrap_or("?");
+    println!("{target}: {} inputs, nothing found", runs.trim());
     Ok(())
 }
 

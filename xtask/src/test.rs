@@ -2,10 +2,12 @@
 //!
 //! All steps run even when one fails; the last line sums up all test runners: `N passed, N failed, N skipped`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Sums over all `test result:` lines, steps without such a line counting as one test each.
@@ -33,10 +35,23 @@ struct Step {
 enum What {
     /// Runs a command.
     Command(&'static [&'static str], &'static [(&'static str, &'static str)]),
-    /// Runs all tests of these packages; `alone`: one test at a time, because each loads programs and starts servers, and
-    /// machines with two processors are the rule.
-    Tests { packages: &'static [&'static str], alone: bool },
+    /// Runs all tests of these packages.
+    Tests { packages: &'static [&'static str], pace: Pace },
 }
+
+/// How many tests run at once. Machines with two processors are the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As many as there are processors.
+    Threads,
+    /// One: each loads programs into the kernel.
+    Alone,
+    /// One of each of two files: they wait for servers and clients most of the time. Those of [`UNDISTURBED`] come last, alone.
+    Pairs,
+}
+
+/// Files of tests that measure time or fill the machine.
+const UNDISTURBED: &[&str] = &["durations", "governor", "lifecycle", "saturation"];
 
 const fn step(name: &'static str, command: &'static [&'static str]) -> Step {
     Step { name, what: What::Command(command, &[]) }
@@ -46,9 +61,9 @@ const STEPS: &[Step] = &[
     step("kernel objects are what their source says", &["cargo", "xtask", "bpf", "--check"]),
     Step {
         name: "unit and property tests",
-        what: What::Tests { packages: &["stages", "pipeline", "benches", "xtask"], alone: false },
+        what: What::Tests { packages: &["stages", "pipeline", "benches", "xtask"], pace: Pace::Threads },
     },
-    Step { name: "live kernel", what: What::Tests { packages: &["kernel"], alone: true } },
+    Step { name: "live kernel", what: What::Tests { packages: &["kernel"], pace: Pace::Alone } },
     Step {
         name: "memory order, model-checked",
         what: What::Command(
@@ -75,7 +90,7 @@ const STEPS: &[Step] = &[
     },
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
     step("the binary", &["cargo", "build", "--locked", "--release"]),
-    Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], alone: true } },
+    Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], pace: Pace::Pairs } },
 ];
 
 /// Installs, runs all steps (or those whose name contains `only`), sums up.
@@ -119,31 +134,68 @@ fn run_step(step: &Step, skips: &SkipLog) -> Result<(Tally, bool)> {
             let (program, arguments) = command.split_first().context("a step without a command")?;
             run_command(Command::new(program).args(arguments).envs(env.iter().copied()), skips)
         }
-        What::Tests { packages, alone } => run_tests(packages, alone, skips),
+        What::Tests { packages, pace } => run_tests(packages, pace, skips),
     }
 }
 
 /// Builds the tests of the whole workspace and runs those of `packages`. Always the whole: what a package is built with
 /// depends on which others are built with it, and a step for each would build their dependencies anew.
-fn run_tests(packages: &[&str], alone: bool, skips: &SkipLog) -> Result<(Tally, bool)> {
-    let mut sum = Tally::default();
-    let Some(tests) = executables()? else { return Ok((sum, false)) };
-    let mut all_ok = true;
-    for test in tests.iter().filter(|test| packages.contains(&test.package.as_str())) {
+fn run_tests(packages: &[&str], pace: Pace, skips: &SkipLog) -> Result<(Tally, bool)> {
+    let Some(tests) = executables()? else { return Ok((Tally::default(), false)) };
+    let (apart, together): (Vec<_>, Vec<_>) = tests
+        .iter()
+        .filter(|test| packages.contains(&test.package.as_str()))
+        .partition(|test| pace != Pace::Pairs || UNDISTURBED.contains(&test.name.as_str()));
+    let mut sum = Summed::default();
+    sum.in_lanes(&together, 2, skips)?;
+    for test in apart {
         println!("\n{}: {}", test.package, test.name);
-        let mut command = Command::new(&test.executable);
-        // As cargo runs them.
-        command.current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder);
-        if alone {
-            command.arg("--test-threads=1");
-        }
-        let (counted, ok) = run_command(&mut command, skips)?;
-        sum.add(counted);
-        // One that fell over without a summary counts as one failure.
-        sum.failed += u64::from(!ok && counted.failed == 0);
-        all_ok &= ok;
+        let mut command = test.command(pace);
+        sum.add(run_command(&mut command, skips)?);
     }
-    Ok((sum, all_ok))
+    Ok((sum.tally, !sum.broken))
+}
+
+/// What several runs came to.
+#[derive(Debug, Default)]
+struct Summed {
+    tally: Tally,
+    broken: bool,
+}
+
+impl Summed {
+    fn add(&mut self, (counted, ok): (Tally, bool)) {
+        self.tally.add(counted);
+        // One that fell over without a summary counts as one failure.
+        self.tally.failed += u64::from(!ok && counted.failed == 0);
+        self.broken |= !ok;
+    }
+
+    /// Runs so many at once; what one says is shown in one piece, once it is done.
+    fn in_lanes(&mut self, tests: &[&TestFile], lanes: usize, skips: &SkipLog) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let sum = Mutex::new(self);
+        std::thread::scope(|scope| {
+            let lane = || -> Result<()> {
+                while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let output =
+                        test.command(Pace::Alone).env("REDTAP_SKIPS", &skips.0).stdin(Stdio::null()).output()?;
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    let mut tally = Tally::default();
+                    text.lines().filter_map(parse_result).for_each(|counted| tally.add(counted));
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    println!("\n{}: {}\n{text}{}", test.package, test.name, String::from_utf8_lossy(&output.stderr));
+                    sum.add((tally, output.status.success()));
+                }
+                Ok(())
+            };
+            let running: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+            for lane in running {
+                lane.join().map_err(|_| anyhow!("a lane of tests fell over"))??;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// A test executable of the workspace.
@@ -153,6 +205,18 @@ struct TestFile {
     name: String,
     folder: PathBuf,
     executable: PathBuf,
+}
+
+impl TestFile {
+    /// As cargo runs it.
+    fn command(&self, pace: Pace) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        if pace != Pace::Threads {
+            command.arg("--test-threads=1");
+        }
+        command
+    }
 }
 
 /// Builds all tests; none if they do not build (the compiler has said why).
