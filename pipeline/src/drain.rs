@@ -3,13 +3,13 @@
 //! On a clock of [`POLL`], or of [`QUIET_POLL`] where nothing has happened for a while: the source is asked until it gives
 //! no more, then waited for, so that what comes meanwhile comes together (the kernel wakes it early when its ring fills).
 //! When the edge is full the batch in hand waits and the rest stays in the ring; nothing is ever dropped
-//! here. When nothing happens, time is sent on alone every [`HEARTBEAT`], which is what moves time-outs and
+//! here. When nothing happens, time is sent on alone every [`HEARTBEAT`], or [`QUIET_HEARTBEAT`], which is what moves time-outs and
 //! publications downstream.
 //!
 //! Ends when it is told to stop and everything up to then is fed, or when the source ends: the edge closes, and the
 //! stages finish one after another.
 //!
-//! A quiet shard costs 1 s / [`QUIET_POLL`] = 40 wake-ups a second here and 1 s / [`HEARTBEAT`] = 20 in the actors.
+//! A quiet shard costs 1 s / [`QUIET_POLL`] = 10 wake-ups a second here and 1 s / [`QUIET_HEARTBEAT`] = 5 in the actors.
 
 use crate::edge::{EdgeView, Outlet};
 use crate::source::{Filled, Lease, Source, SourceTotals};
@@ -26,11 +26,13 @@ use std::time::Duration;
 /// How often an idle source is asked.
 pub const POLL: Duration = Duration::from_millis(5);
 /// How often a source is asked that had nothing for [`QUIET_POLLS`].
-pub const QUIET_POLL: Duration = Duration::from_millis(25);
+pub const QUIET_POLL: Duration = Duration::from_millis(100);
 /// Polls in a row without a record after which a source counts as quiet: half a second.
 pub const QUIET_POLLS: u32 = 100;
 /// How often time is sent on when nothing happens.
 pub const HEARTBEAT: Nanos = Nanos::from_millis(50);
+/// The same of a quiet source: often enough for publications, which are the most frequent of what is due by time.
+pub const QUIET_HEARTBEAT: Nanos = Nanos::from_millis(200);
 /// How long the drain sleeps before a full edge, if nobody wakes it.
 const FULL_EDGE_WAIT: Duration = Duration::from_millis(5);
 
@@ -127,8 +129,9 @@ impl Feeder {
             let (filled, wait) = match self.source.fill(&mut batch) {
                 Filled::Records(now) | Filled::Time(now) => (Some(now), false),
                 Filled::Nothing(now) => {
-                    let quiet = now.since(self.totals.now) >= HEARTBEAT;
-                    (quiet.then_some(now), true)
+                    let beat = if self.idle_polls > QUIET_POLLS { QUIET_HEARTBEAT } else { HEARTBEAT };
+                    let due = now.since(self.totals.now) >= beat;
+                    (due.then_some(now), true)
                 }
                 Filled::End(now) => {
                     self.feed(now, batch);

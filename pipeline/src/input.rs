@@ -98,7 +98,7 @@ fn peek(mut bytes: Bytes) -> io::Result<(Vec<u8>, Bytes)> {
             Ok(n) => filled += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Its writer has only just begun.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(crate::drain::QUIET_POLL),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(crate::drain::POLL * 5),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Err(error) => return Err(error),
         }

@@ -229,7 +229,7 @@ impl<R: Read + Send + 'static> RecordingReader<R> {
     fn read_head(&mut self) -> Result<Option<Next>, RecordingError> {
         loop {
             match self.fill_up_to(FILE_HEADER) {
-                Ok(Some(Next::Later)) => std::thread::sleep(crate::drain::QUIET_POLL),
+                Ok(Some(Next::Later)) => std::thread::sleep(crate::drain::POLL * 5),
                 Err(RecordingError::Truncated { .. }) => return Err(RecordingError::NotARecording),
                 other => return other,
             }
