@@ -36,6 +36,8 @@ pub struct CasePlan {
     /// Traffic of others on the same host: the server above and its load are then outside of the watched cgroup, and this is
     /// inside.
     pub beside: Option<BesidePlan>,
+    /// Milliseconds of the uninvolved process a round, instead of the usual.
+    pub bystander_ms: Option<u64>,
     /// Memory over time instead of rounds.
     pub memory: Option<MemoryPlan>,
     /// What is expected, told in the report as met or not.

@@ -173,7 +173,8 @@ impl<'a> Scene<'a> {
             }
             (None, _) => self.idle(watching.as_ref(), &mut round)?,
         }
-        let taken = bystander::measure(self.options.bystander_ms)?;
+        let own = self.plan.bystander_ms.filter(|_| !self.options.quick);
+        let taken = bystander::measure(own.unwrap_or(self.options.bystander_ms))?;
         round.measures.insert(Measure::FileReadNs, taken.file_read_ns);
         round.measures.insert(Measure::GetppidNs, taken.getppid_ns);
         if let Some(watching) = watching {
@@ -311,7 +312,10 @@ impl<'a> Scene<'a> {
         column: &Column,
         progress: &dyn Fn(&str),
     ) -> Result<Vec<Round>> {
-        let count = if self.options.quick { 1 } else { 3 };
+        // A quick run only shows that it works, where the case is about it.
+        let programs = [Measure::ProgramNs, Measure::ProgramNetNs, Measure::OperationNs, Measure::ProgramUs];
+        let about = self.plan.bounds.iter().any(|bound| programs.contains(&bound.measure));
+        let count = if self.options.quick { u32::from(about) } else { 3 };
         let mut rounds = Vec::new();
         for number in 0..count {
             progress(&format!("kernel programs {} of {count}, {column}", number + 1));
@@ -324,10 +328,12 @@ impl<'a> Scene<'a> {
             let taken = Programs::of(watching.pid())? - before;
             let after = watching.metrics()?;
             let requests = (self.server.count()? - requests) as f64;
+            let whole = statistics.are_on();
             drop(statistics);
             watching.stop()?;
-            if taken.runs == 0 {
-                // An agent without kernel programs, or one that holds them in a way that is not seen.
+            if !whole || taken.runs == 0 {
+                // Somebody else switched measuring off; or an agent without kernel programs, or one that holds them in a way
+                // that is not seen.
                 continue;
             }
             let (ns, runs) = (taken.ns as f64, taken.runs as f64);

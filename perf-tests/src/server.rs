@@ -118,7 +118,11 @@ impl Server {
                 metrics.sum(db, &[redis]) - metrics.sum(db, &[redis, ("db_operation_name", "INFO")])
             }
             ServerKind::Mariadb => metrics.sum(db, &[("db_operation_name", "SELECT")]),
-            ServerKind::Postgres => metrics.sum(db, &[("db_query_summary", "SELECT pgbench_accounts")]),
+            ServerKind::Postgres => {
+                // Parse has the summary of its statement too.
+                let select = ("db_operation_name", "SELECT");
+                metrics.sum(db, &[select, ("db_query_summary", "SELECT pgbench_accounts")])
+            }
             ServerKind::Dnsmasq => metrics.sum("dns_server_lookup_duration_seconds_count", &[]),
         }
     }

@@ -30,8 +30,9 @@ impl Web {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {folder}/{kind};\n"))
             .concat();
-        // A few more than asked for: to listen, and to be asked how many there were.
-        let (places, files) = (connections + 64, connections + 512);
+        // More than asked for: to listen and to be asked how many there were, and because with less than a 16th of them free
+        // nginx closes connections that wait for their next request.
+        let (places, files) = (connections + connections / 8 + 64, connections + 512);
         let config = format!(
             "user root;\nworker_processes 1;\nworker_rlimit_nofile {files};\ndaemon off;\npid {folder}/nginx.pid;\n\
              error_log {folder}/error.log;\nevents {{ worker_connections {places}; }}\n\
