@@ -4,7 +4,6 @@
 use anyhow::Result;
 use redtap_e2e::stopwatch::now;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 /// Calls that are timed together, so that the clock does not weigh.
@@ -28,9 +27,13 @@ pub fn measure(milliseconds: u64) -> Result<Bystander> {
     let file = tempfile::tempfile()?;
     file.write_all_at(&[1; 4_096], 0)?;
     let end = now() + milliseconds * 1_000_000;
-    let (mut reads, mut parents) = (Vec::new(), Vec::new());
+    let (mut reads, mut parents, mut page) = (Vec::new(), Vec::new(), [0_u8; 4_096]);
     while now() < end {
-        reads.push(batch(|| read(&file))?);
+        reads.push(batch(|| {
+            file.read_exact_at(&mut page, 0)?;
+            std::hint::black_box(&page);
+            Ok(())
+        })?);
         parents.push(batch(|| {
             std::hint::black_box(rustix::process::getppid());
             Ok(())
@@ -40,19 +43,12 @@ pub fn measure(milliseconds: u64) -> Result<Bystander> {
     Ok(Bystander { file_read_ns: middle(reads), getppid_ns: middle(parents) })
 }
 
-fn batch(call: impl Fn() -> Result<()>) -> Result<u64> {
+fn batch(mut call: impl FnMut() -> Result<()>) -> Result<u64> {
     let began = now();
     for _ in 0..BATCH {
         call()?;
     }
     Ok(now() - began)
-}
-
-fn read(file: &File) -> Result<()> {
-    let mut page = [0_u8; 4_096];
-    file.read_exact_at(&mut page, 0)?;
-    std::hint::black_box(page);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ fn run_cases(args: RunArgs) -> Result<()> {
         }
         end_progress();
     }
-    report.machine.load_after = read("/proc/loadavg");
+    report.machine.load_after = load_average();
     report.write(&args.out)?;
     let written = Report::read(&args.out.join("report.json"))?;
     print!("{}", table::render(&written));
@@ -240,9 +240,14 @@ fn machine() -> Machine {
         processor: field("/proc/cpuinfo", "model name"),
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         memory_mib: memory.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1_024,
-        load_before: read("/proc/loadavg"),
+        load_before: load_average(),
         load_after: String::new(),
     }
+}
+
+/// The three means; what follows them is about processes.
+fn load_average() -> String {
+    read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn read(file: &str) -> String {

@@ -76,6 +76,7 @@ const STEPS: &[Step] = &[
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
     step("the binary", &["cargo", "build", "--locked", "--release"]),
     Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], alone: true } },
+    Step { name: "load harness, quick", what: What::Tests { packages: &["perf-tests"], alone: true } },
 ];
 
 /// Installs, runs all steps (or those whose name contains `only`), sums up.
