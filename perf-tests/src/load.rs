@@ -29,10 +29,8 @@ use std::cell::Cell;
 pub struct Load<'a> {
     /// Whom.
     pub server: &'a Server,
-    /// Whose folder holds the tools' files, and whose cgroup they are born in unless `outside`.
+    /// Whose folder holds the tools' files, and whose cgroup they are born in.
     pub sandbox: &'a Sandbox,
-    /// Outside of the cgroup.
-    pub outside: bool,
     /// Where the tools run.
     pub cpus: Option<&'a Cpus>,
     /// Of what is random.
@@ -99,7 +97,7 @@ impl Load<'_> {
             }
             None => (program, arguments),
         };
-        if self.outside { self.sandbox.run_outside(program, arguments) } else { self.sandbox.run(program, arguments) }
+        self.sandbox.run(program, arguments)
     }
 
     /// This program itself, as a tool.

@@ -198,7 +198,8 @@ impl ColumnReport {
             let found = self.summary.get(&bound.measure)?.median;
             return Some(judged(found, found <= most));
         }
-        let percent = self.against_none.get(&bound.measure)?.percent;
+        // With few rounds a difference says nothing.
+        let percent = Some(self.against_none.get(&bound.measure)?.percent).filter(Interval::is_sure)?;
         if let Some(most) = bound.worse_by_at_most {
             let sign = if bound.measure.worse() == Worse::Less { -1.0 } else { 1.0 };
             let found = sign * percent.median;
@@ -325,7 +326,9 @@ mod tests {
 
     #[test]
     fn a_bound_is_judged_in_the_direction_that_hurts() {
-        let column = ColumnReport::of("x".to_owned(), rounds(&[90.0]), Vec::new(), &rounds(&[100.0]));
+        let column = |count| {
+            ColumnReport::of("x".to_owned(), rounds(&vec![90.0; count]), Vec::new(), &rounds(&vec![100.0; count]))
+        };
         let bound = |most| Bound {
             measure: Measure::Rate,
             ends: None,
@@ -333,11 +336,12 @@ mod tests {
             worse_by_at_most: Some(most),
             within_noise: false,
         };
-        let judged = column.judge(&bound(3.0)).unwrap();
+        let judged = column(6).judge(&bound(3.0)).unwrap();
         assert!(!judged.met && (judged.found - 10.0).abs() < 1e-9, "{judged:?}");
-        assert!(column.judge(&bound(11.0)).unwrap().met);
+        assert!(column(6).judge(&bound(11.0)).unwrap().met);
+        assert_eq!(column(5).judge(&bound(11.0)), None, "too few rounds");
         let other = Bound { measure: Measure::P99, ..bound(1.0) };
-        assert_eq!(column.judge(&other), None, "not measured");
+        assert_eq!(column(6).judge(&other), None, "not measured");
     }
 
     #[test]

@@ -73,26 +73,27 @@ struct Scene<'a> {
     options: &'a Options,
     server: Server,
     beside: Option<Server>,
-    /// Where the server is, if that is not watched. (Fields are dropped in this order: servers before their places.)
-    host: Option<Sandbox>,
+    /// Where server or load are, if they are not watched: a cgroup as well, so that the scheduler treats both alike. (Fields are
+    /// dropped in this order: servers before their places.)
+    unwatched: Sandbox,
     watched: Sandbox,
 }
 
 impl<'a> Scene<'a> {
     fn set(plan: &'a CasePlan, ends: Ends, options: &'a Options) -> Result<Self> {
         let watched = Sandbox::new("perf")?;
-        let host = (ends == Ends::None).then(|| Sandbox::new("perf-host")).transpose()?;
+        let unwatched = Sandbox::new("perf-unwatched")?;
+        let place = if ends == Ends::None { &unwatched } else { &watched };
         let cpus = options.pinning.server.as_ref();
-        let server = Server::start(host.as_ref().unwrap_or(&watched), plan.server.kind, plan.connections(), cpus)?;
+        let server = Server::start(place, plan.server.kind, plan.connections(), cpus)?;
         let beside = plan.beside.as_ref().map(|beside| Server::start(&watched, beside.kind, beside.connections, cpus));
-        Ok(Self { plan, ends, options, server, beside: beside.transpose()?, host, watched })
+        Ok(Self { plan, ends, options, server, beside: beside.transpose()?, unwatched, watched })
     }
 
     fn load(&self) -> Load<'_> {
         Load {
             server: &self.server,
-            sandbox: self.host.as_ref().unwrap_or(&self.watched),
-            outside: self.ends == Ends::Server,
+            sandbox: if self.ends == Ends::Both { &self.watched } else { &self.unwatched },
             cpus: self.options.pinning.load.as_ref(),
             seed: self.options.seed,
             reached: Cell::new(None),
@@ -137,6 +138,7 @@ impl<'a> Scene<'a> {
         for (column, rounds) in columns.iter().zip(rounds) {
             let programs = match (&plan, column) {
                 (None, _) | (_, Column::None) => Vec::new(),
+                _ if self.plan.memory.is_some() => Vec::new(),
                 (Some(plan), _) => self.program_rounds(&load, plan, rates, column, progress)?,
             };
             let against = if *column == Column::None { &[] } else { none.as_slice() };
@@ -377,8 +379,7 @@ impl<'a> Scene<'a> {
             let cpus = self.options.pinning.load.as_ref();
             let seed = self.options.seed;
             let beside = scope.spawn(move || {
-                let load =
-                    Load { server, sandbox: &self.watched, outside: false, cpus, seed, reached: Cell::new(None) };
+                let load = Load { server, sandbox: &self.watched, cpus, seed, reached: Cell::new(None) };
                 load.generate(&order)
             });
             let done = main();

@@ -68,6 +68,12 @@ impl Interval {
         Some(Self { median: middle(&sorted)?, low, high, confidence, values: count })
     }
 
+    /// True if it has the confidence that is asked for.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.confidence >= CONFIDENCE
+    }
+
     /// True if no difference cannot be told from this one.
     #[must_use]
     pub fn includes_zero(&self) -> bool {

@@ -6,10 +6,10 @@ use redtap_perf::report::Report;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn harness(out: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+fn harness(out: &Path, arguments: &[&str], env: &[(&str, &str)]) -> std::io::Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redtap-perf"));
     command.arg("run").args(arguments).arg("--quick").arg("--out").arg(out).envs(env.iter().copied());
-    command.output().expect("the harness can be started")
+    command.output()
 }
 
 fn cases() -> PathBuf {
@@ -24,7 +24,7 @@ fn every_case_runs_and_every_request_is_accounted_for() {
         return;
     }
     let out = tempfile::tempdir().unwrap();
-    let done = harness(out.path(), &[], &[]);
+    let done = harness(out.path(), &[], &[]).unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stdout));
     let report = Report::read(&out.path().join("report.json")).unwrap();
@@ -56,7 +56,7 @@ fn a_case_that_breaks_makes_the_run_fail() {
     std::fs::write(case.join("README.md"), "# Broken\n\nNothing is there.\n").unwrap();
     let plan = "title = 'x'\n[server]\nkind = 'nginx'\n[load]\nkind = 'wrk'\nconnections = 1\npath = '/nothing'\n";
     std::fs::write(case.join("case.toml"), plan).unwrap();
-    let done = harness(folder.path(), &["--cases", folder.path().join("cases").to_str().unwrap()], &[]);
+    let done = harness(folder.path(), &["--cases", folder.path().join("cases").to_str().unwrap()], &[]).unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(!done.status.success() && said.contains("Non-2xx"), "{said}");
 }
@@ -68,7 +68,7 @@ fn requests_that_nobody_accounts_for_make_the_run_fail() {
     }
     let out = tempfile::tempdir().unwrap();
     // An agent that is told to leave HTTP out reports none, and rightly has missed none.
-    let done = harness(out.path(), &["http1-own"], &[("REDTAP__FILTER__DENY__PROTOCOL", "http")]);
+    let done = harness(out.path(), &["http1-own"], &[("REDTAP__FILTER__DENY__PROTOCOL", "http")]).unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(!done.status.success() && said.contains("the agent reported 0 and missed 0"), "{said}");
     let report = Report::read(&out.path().join("report.json")).unwrap();

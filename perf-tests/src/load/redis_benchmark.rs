@@ -4,12 +4,12 @@ use super::{Load, requests};
 use crate::case::{LoadPlan, Tool};
 use anyhow::{Context as _, Result};
 
-/// Requests a second to begin with.
+/// Requests a second to begin with, for each command sent at once up to 16.
 const GUESS: f64 = 30_000.0;
 
 pub(super) fn saturate(load: &Load<'_>, plan: &LoadPlan, seconds: u32) -> Result<f64> {
     let port = load.server.port(Tool::RedisBenchmark).to_string();
-    let count = requests(load, GUESS, seconds).to_string();
+    let count = requests(load, GUESS * f64::from(plan.pipeline.min(16)), seconds).to_string();
     let (connections, pipeline) = (plan.connections.to_string(), plan.pipeline.to_string());
     let arguments = ["-p", &port, "-c", &connections, "-P", &pipeline, "-n", &count, "-t", "get", "--csv"];
     rate(&load.run("redis-benchmark", &arguments)?)
