@@ -318,8 +318,12 @@ impl<'a> Scene<'a> {
         let programs = [Measure::ProgramNs, Measure::ProgramNetNs, Measure::OperationNs, Measure::ProgramUs];
         let about = self.plan.bounds.iter().any(|bound| programs.contains(&bound.measure));
         let count = if self.options.quick { u32::from(about) } else { 3 };
-        let mut rounds = Vec::new();
-        for number in 0..count {
+        let (mut rounds, mut number) = (Vec::new(), 0);
+        // Somebody else may switch measuring off: such a round is left out, and made again as long as this is the exception.
+        for _ in 0..3 * count {
+            if number == count {
+                break;
+            }
             progress(&format!("kernel programs {} of {count}, {column}", number + 1));
             let statistics = Statistics::on()?;
             let measuring = measuring_ns(&statistics)?;
@@ -333,10 +337,12 @@ impl<'a> Scene<'a> {
             let whole = statistics.are_on();
             drop(statistics);
             watching.stop()?;
-            if !whole || taken.runs == 0 {
-                // Somebody else switched measuring off; or an agent without kernel programs, or one that holds them in a way
-                // that is not seen.
+            if !whole {
                 continue;
+            }
+            if taken.runs == 0 {
+                // An agent without kernel programs, or one that holds them in a way that is not seen.
+                break;
             }
             let (ns, runs) = (taken.ns as f64, taken.runs as f64);
             let net = (ns - measuring * runs).max(0.0);
@@ -357,6 +363,7 @@ impl<'a> Scene<'a> {
                 }
             }
             rounds.push(round);
+            number += 1;
         }
         Ok(rounds)
     }

@@ -2,6 +2,7 @@
 //! wrong makes it fail. No time decides.
 
 use redtap_perf::case::Case;
+use redtap_perf::measure::Measure;
 use redtap_perf::report::Report;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -38,6 +39,10 @@ fn every_case_runs_and_every_request_is_accounted_for() {
             assert!(counts.server > 0 && counts.reported > 0, "{}: {counts:?}", case.name);
         }
     }
+    let small = report.runs().find(|(case, _)| case.name == "http1-small").unwrap().1;
+    let programs = &small.columns[1].summary;
+    let (measured, measuring) = (programs[&Measure::ProgramNs].median, programs[&Measure::MeasuringNs].median);
+    assert!(measured > measuring && measuring > 0.0, "{measured} {measuring}");
     let page = std::fs::read_to_string(out.path().join("report.md")).unwrap();
     for plot in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let svg = std::fs::read_to_string(out.path().join(plot)).unwrap();

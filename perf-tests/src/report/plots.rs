@@ -197,7 +197,7 @@ fn latency(run: &Run) -> String {
 
 fn cpu(run: &Run) -> String {
     // The kernel programs run inside of the system calls of server and load: what they take is part of theirs. Where both
-    // ends are watched some of it is the load's, so of the server's bar only as much is marked as it can hold.
+    // ends are watched half of it is taken to be the load's.
     let parts: Vec<(String, [f64; 3])> = run
         .columns
         .iter()
@@ -222,7 +222,7 @@ fn cpu(run: &Run) -> String {
         }
         drawing.below(x + step / 4.0, &name.chars().take(24).collect::<String>());
     }
-    let words = ["server", "kernel programs at the server (half of both ends')", "agent"];
+    let words = ["server", "kernel programs at the server", "agent"];
     let legend: Vec<_> = words.into_iter().map(str::to_owned).zip(colours).collect();
     drawing.finish(&legend)
 }
