@@ -25,6 +25,9 @@ use redtap_e2e::stopwatch::now;
 use std::cell::Cell;
 use std::time::Duration;
 
+/// What a quick run takes for the rate at saturation, requests a second.
+const QUICK_RATE: f64 = 1_000.0;
+
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -115,7 +118,8 @@ impl<'a> Scene<'a> {
         if let Some(plan) = &plan {
             progress("getting ready");
             load.prepare(plan)?;
-            let reached = load.saturate(plan, self.options.warm_seconds.max(1))?;
+            let quick = self.options.quick.then_some(QUICK_RATE);
+            let reached = quick.map_or_else(|| load.saturate(plan, self.options.warm_seconds.max(1)), Ok)?;
             let steady = self.plan.steady.as_ref();
             rates.steady = steady.map(|steady| (reached * steady.share).min(steady.most.unwrap_or(f64::INFINITY)));
             rates.beside = self.plan.beside.as_ref().map(|beside| reached * beside.share / (1.0 - beside.share));
@@ -164,7 +168,7 @@ impl<'a> Scene<'a> {
         let watching = column.start(&self.watched, &self.server, self.server.port(Tool::Own))?;
         match (plan, self.plan.memory) {
             (Some(plan), Some(memory)) => {
-                let seconds = self.options.soak.unwrap_or(if self.options.quick { 2 } else { memory.seconds });
+                let seconds = self.options.soak.unwrap_or(if self.options.quick { 1 } else { memory.seconds });
                 self.soak(load, plan, rates, seconds, watching.as_ref(), &mut round)?;
             }
             (Some(plan), None) => {
@@ -297,7 +301,7 @@ impl<'a> Scene<'a> {
     fn idle(&self, watching: Option<&Watching>, round: &mut Round) -> Result<()> {
         let Some(watching) = watching else { return Ok(()) };
         // Past the half second after which a source counts as quiet.
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(if self.options.quick { Duration::from_millis(100) } else { Duration::from_secs(2) });
         let (began, before) = (now(), watching.usage()?);
         std::thread::sleep(Duration::from_secs(u64::from(self.options.seconds)));
         let (idle, passed) = (watching.usage()? - before, (now() - began) as f64);
