@@ -2,8 +2,8 @@
 //! protection against panics; batches are reused. What the pipeline costs above this is what its structure costs.
 
 use crate::events::EventsSource;
-use crate::stopwatch;
 use redtap::source::{Filled, Lease, Source as _};
+use redtap_e2e::stopwatch;
 use redtap_stages::aggregate::Aggregate;
 use redtap_stages::converge::{Converge, ConvergeRules};
 use redtap_stages::decode::{Decode, DecodeSettings};

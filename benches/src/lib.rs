@@ -4,7 +4,4 @@
 
 pub mod events;
 pub mod floor;
-pub mod process;
 pub mod recordings;
-pub mod stopwatch;
-pub mod web;

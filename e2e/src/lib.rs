@@ -13,6 +13,7 @@ pub mod clients;
 pub mod prometheus;
 pub mod sandbox;
 pub mod servers;
+pub mod stopwatch;
 
 /// True if a live test can run here, for which it needs `needs`; otherwise says why on stderr and in `REDTAP_SKIPS`, and fails
 /// where `CI=true`.

@@ -10,3 +10,4 @@ pub mod mariadb;
 pub mod nginx;
 pub mod postgres;
 pub mod redis;
+pub mod web;

@@ -12,6 +12,7 @@ mod render;
 
 use aya::Btf;
 use aya_obj::btf::BtfKind;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub use host::{Capability, Kernel, Lockdown, Places, Privileges, Settings};
 pub use ladder::{Availability, Step};
@@ -25,6 +26,16 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 const SOCKET_TRACEPOINTS: [&str; 3] = ["sock_send_length", "sock_recv_length", "inet_sock_set_state"];
 /// A function that the kernel has for tests of trampolines (`net/bpf/test_run.c`); nothing calls it.
 const TRAMPOLINE_TARGET: &str = "bpf_fentry_test1";
+
+/// Loads an empty program and puts it as a filter before a socket, which from then on receives nothing. What the kernel tells of
+/// the program (`/proc/self/fdinfo`) is what measuring alone costs (`kernel.bpf_stats_enabled`). It goes with the socket and
+/// the descriptor.
+///
+/// # Errors
+/// When the kernel refuses the program or the filter.
+pub fn drop_all(socket: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {
+    attempt::filter(socket)
+}
 
 /// Whether the kernel has something.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,6 +21,10 @@ const NEEDED: &[(&str, &str)] = &[
     ("mariadb", "mariadb-client"),
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
+    // In the server's package, not the client's.
+    ("pgbench", "postgresql"),
+    ("sysbench", "sysbench"),
+    ("dnsperf", "dnsperf"),
     ("h2load", "nghttp2-client"),
     ("nghttp", "nghttp2-client"),
     // Programs and modules; the package named apache2 would also start it.
@@ -37,6 +41,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("pip3", "python3-pip"),
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
+    ("taskset", "util-linux"),
     ("cc", "gcc"),
 ];
 

@@ -91,6 +91,7 @@ const STEPS: &[Step] = &[
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
     step("the binary", &["cargo", "build", "--locked", "--release"]),
     Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], pace: Pace::Pairs } },
+    Step { name: "load harness, quick", what: What::Tests { packages: &["perf-tests"], pace: Pace::Alone } },
 ];
 
 /// Installs, runs all steps (or those whose name contains `only`), sums up.

@@ -13,10 +13,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use redtap_benches::stopwatch::{median, now};
 use redtap_e2e::agent::Agent;
 use redtap_e2e::prometheus::Metrics;
 use redtap_e2e::sandbox::Sandbox;
+use redtap_e2e::stopwatch::{median, now};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 

@@ -19,7 +19,7 @@ use redtap::runner::NoVerdicts;
 use redtap::topology::{PublicationSink, Sinks, Topology};
 use redtap_benches::events::Events;
 use redtap_benches::floor;
-use redtap_benches::stopwatch::{Spent, measure, median};
+use redtap_e2e::stopwatch::{Spent, measure, median};
 use redtap_stages::flow::delta::Publication;
 use std::sync::Arc;
 

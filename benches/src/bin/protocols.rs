@@ -10,7 +10,7 @@
 
 use anyhow::{Result, ensure};
 use redtap_benches::recordings::{Memory, Recording};
-use redtap_benches::stopwatch::{measure, median};
+use redtap_e2e::stopwatch::{measure, median};
 use redtap_stages::flow::conn::Transport;
 use redtap_stages::flow::conn::What;
 use redtap_stages::flow::message::MessageBatch;

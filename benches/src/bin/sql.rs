@@ -7,7 +7,7 @@
 //! `cargo run --release -p redtap-benches --bin sql [ROUNDS]`
 
 use anyhow::Result;
-use redtap_benches::stopwatch::{measure, median};
+use redtap_e2e::stopwatch::{measure, median};
 use redtap_stages::limits::{MAX_TARGET, SQL_SUMMARY};
 use redtap_stages::sql::{Dialect, mask, summarize};
 use std::hint::black_box;

@@ -32,6 +32,40 @@ impl Mariadb {
     /// # Errors
     /// When it does not start.
     pub fn start(sandbox: &Sandbox, users: &[&str]) -> Result<Self> {
+        let options = [
+            "--local-infile=1",
+            "--performance-schema=ON",
+            "--performance-schema-instrument=statement/%=ON",
+            "--performance-schema-consumer-statements-digest=ON",
+        ];
+        let server = Self::start_with(sandbox, &options)?;
+        server.ask("CREATE DATABASE shop; CREATE DATABASE other")?;
+        server.ask("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(64), body MEDIUMTEXT)")?;
+        server.admit(users)?;
+        Ok(server)
+    }
+
+    /// Starts one for load: without the performance schema, with an empty schema `sbtest` and one user.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_for_load(sandbox: &Sandbox, user: &str) -> Result<Self> {
+        let server = Self::start_with(sandbox, &["--performance-schema=OFF", "--max-connections=1000"])?;
+        server.ask("CREATE DATABASE sbtest")?;
+        server.admit(&[user])?;
+        Ok(server)
+    }
+
+    fn admit(&self, users: &[&str]) -> Result<()> {
+        for user in users {
+            let who = format!("'{user}'@'127.0.0.1'");
+            self.ask(&format!("CREATE USER {who} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO {who}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a data folder and starts on it with further options.
+    fn start_with(sandbox: &Sandbox, options: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let folder = sandbox.folder().join("mariadb");
         let path = folder.to_str().context("a path that is not text")?;
@@ -49,22 +83,12 @@ impl Mariadb {
             "--bind-address=127.0.0.1",
             "--skip-ssl",
             "--skip-name-resolve",
-            "--local-infile=1",
             "--max-allowed-packet=64M",
             "--innodb-flush-log-at-trx-commit=0",
-            "--performance-schema=ON",
-            "--performance-schema-instrument=statement/%=ON",
-            "--performance-schema-consumer-statements-digest=ON",
         ];
-        let process = sandbox.start("mariadb", "mariadbd", &[&common[..], &own].concat())?.wait_port(port)?;
-        let server = Self { port, socket, process };
-        server.ask("CREATE DATABASE shop; CREATE DATABASE other")?;
-        server.ask("CREATE TABLE shop.item (id INT PRIMARY KEY, name VARCHAR(64), body MEDIUMTEXT)")?;
-        for user in users {
-            let who = format!("'{user}'@'127.0.0.1'");
-            server.ask(&format!("CREATE USER {who} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO {who}"))?;
-        }
-        Ok(server)
+        let command = [&common[..], &own, options].concat();
+        let process = sandbox.start("mariadb", "mariadbd", &command)?.wait_port(port)?;
+        Ok(Self { port, socket, process })
     }
 
     /// Its process id.

@@ -27,6 +27,57 @@ impl Postgres {
     /// # Errors
     /// When it does not start.
     pub fn start(sandbox: &Sandbox, users: &[&str]) -> Result<Self> {
+        let by_md5 = users.last().copied().unwrap_or("nobody");
+        let rules = format!(
+            "local all all trust\nhost all {by_md5} 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        );
+        let server = Self::start_with(
+            sandbox,
+            &rules,
+            &format!(
+                "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track_utility = on\n\
+                 log_min_duration_statement = 0\nlog_connections = on\nlog_line_prefix = '{PREFIX}'\n"
+            ),
+        )?;
+        server.ask("postgres", "CREATE EXTENSION pg_stat_statements")?;
+        server.ask("postgres", "CREATE DATABASE shop")?;
+        server.ask("shop", "CREATE TABLE item (id int PRIMARY KEY, name text); GRANT ALL ON item TO public")?;
+        for user in users {
+            let encryption = if *user == by_md5 { "md5" } else { "scram-sha-256" };
+            let create = format!("CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'");
+            server.ask("postgres", &format!("SET password_encryption = '{encryption}'; {create}"))?;
+        }
+        Ok(server)
+    }
+
+    /// Starts one for load: nothing is logged or counted by statement, the tables are pgbench's (100 000 accounts, in the
+    /// database postgres), and postgres may log in over TCP without a password.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_for_load(sandbox: &Sandbox) -> Result<Self> {
+        let server = Self::start_with(sandbox, "local all all trust\nhost all all 127.0.0.1/32 trust\n", "")?;
+        let (folder, port) = (server.folder.display().to_string(), server.port.to_string());
+        let options = ["-i", "-q", "-s", "1", "-U", "postgres", "-h", &folder, "-p", &port, "postgres"];
+        sandbox.run_outside("pgbench", &options)?;
+        Ok(server)
+    }
+
+    /// Accounts of pgbench's looked up so far by their number. A session tells at most a second late, or at its end
+    /// ([`Self::wait_idle`] does not see pgbench: it is postgres).
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn looked_up(&self) -> Result<u64> {
+        let rows = self.ask(
+            "postgres",
+            "SELECT COALESCE(SUM(idx_scan), 0) FROM pg_stat_user_tables WHERE relname = 'pgbench_accounts'",
+        )?;
+        Ok(rows.first().and_then(|row| row.first()).context("no row")?.parse()?)
+    }
+
+    /// Makes a data folder and starts on it, with those rules of access and further settings.
+    fn start_with(sandbox: &Sandbox, rules: &str, settings: &str) -> Result<Self> {
         let port = free_port()?;
         let folder = sandbox.folder().join("postgres");
         let path = folder.to_str().context("a path that is not text")?;
@@ -40,30 +91,16 @@ impl Postgres {
         let init = find("initdb")?;
         let options = ["-D", &data, "-A", "trust", "-U", "postgres", "--no-sync", "--no-locale", "-E", "UTF8"];
         sandbox.run_outside("setpriv", &[&drop_root[..], &[&init], &options].concat())?;
-        let by_md5 = users.last().copied().unwrap_or("nobody");
-        let rules = format!(
-            "local all all trust\nhost all {by_md5} 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256\n"
-        );
         std::fs::write(folder.join("data/pg_hba.conf"), rules)?;
         let settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{path}'\n\
-             shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track_utility = on\n\
-             fsync = off\nautovacuum = off\nlog_min_duration_statement = 0\nlog_connections = on\nlog_line_prefix = '{PREFIX}'\n"
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{path}'\nfsync = off\n\
+             autovacuum = off\n{settings}"
         );
         std::fs::write(folder.join("data/postgresql.auto.conf"), settings)?;
         let server = find("postgres")?;
         let command = [&drop_root[..], &[&server, "-D", &data]].concat();
         let process = sandbox.start("postgres", "setpriv", &command)?.wait_port(port)?;
-        let server = Self { port, folder, process };
-        server.ask("postgres", "CREATE EXTENSION pg_stat_statements")?;
-        server.ask("postgres", "CREATE DATABASE shop")?;
-        server.ask("shop", "CREATE TABLE item (id int PRIMARY KEY, name text); GRANT ALL ON item TO public")?;
-        for user in users {
-            let encryption = if *user == by_md5 { "md5" } else { "scram-sha-256" };
-            let create = format!("CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'");
-            server.ask("postgres", &format!("SET password_encryption = '{encryption}'; {create}"))?;
-        }
-        Ok(server)
+        Ok(Self { port, folder, process })
     }
 
     /// Its process id (of the postmaster).

@@ -1,9 +1,9 @@
 //! Asks the kernel by trying: small maps and programs that return 0, created through bpf(2) and dropped at once.
 //!
-//! Nothing is attached but, for trampolines, one empty program to a function that the kernel has for tests only
+//! Nothing is attached but a filter, to a socket that the caller gives for it, and, for trampolines, one empty program to a function that the kernel has for tests only
 //! (`bpf_fentry_test1`), for the length of one call. Absent: words for people, which are [`super::refusal`]'s.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -27,6 +27,8 @@ const LOG_BYTES: usize = 16 * 1024;
 /// What kind of program to try, with the numbers of `enum bpf_prog_type` and `enum bpf_attach_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// `BPF_PROG_TYPE_SOCKET_FILTER`.
+    SocketFilter,
     /// `BPF_PROG_TYPE_TRACEPOINT`.
     Tracepoint,
     /// `BPF_PROG_TYPE_RAW_TRACEPOINT`.
@@ -40,6 +42,7 @@ pub(super) enum Kind {
 impl Kind {
     fn numbers(self) -> (u32, u32, u32) {
         match self {
+            Self::SocketFilter => (1, 0, 0),
             Self::Tracepoint => (5, 0, 0),
             Self::RawTracepoint => (17, 0, 0),
             Self::BtfTracepoint(id) => (26, 23, id),
@@ -169,6 +172,22 @@ pub(super) fn trampoline(btf_id: u32) -> Result<(), Refusal> {
     let program = program(Kind::FunctionExit(btf_id))?;
     let attr = AttachAttr { prog_fd: program.as_raw_fd().cast_unsigned(), ..AttachAttr::default() };
     bpf(RAW_TRACEPOINT_OPEN, &attr).map(drop).map_err(Refusal::silent)
+}
+
+/// Loads a filter that keeps nothing and puts it before a socket.
+pub(super) fn filter(socket: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {
+    let program = program(Kind::SocketFilter)?;
+    let number: libc::c_int = program.as_raw_fd();
+    let bytes = libc::socklen_t::try_from(size_of_val(&number)).unwrap_or(0);
+    let option = (libc::SOL_SOCKET, libc::SO_ATTACH_BPF);
+    let value = std::ptr::from_ref(&number).cast();
+    // SAFETY: the kernel reads `bytes` bytes at `value`, which is `number`; both descriptors are open.
+    let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), option.0, option.1, value, bytes) };
+    if answer == 0 {
+        return Ok(program);
+    }
+    let errno = std::io::Error::last_os_error();
+    Err(Refusal::silent(Errno::from_io_error(&errno).unwrap_or(Errno::INVAL)))
 }
 
 /// Type information with one type: an int of 4 bytes, with id 1 (`Documentation/bpf/btf.rst`).

@@ -30,33 +30,59 @@ impl Usage {
     /// # Errors
     /// When it is gone.
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = read(pid, "stat")?;
-        // The name may hold anything; fields are counted from the last parenthesis. The first after it is field 3.
-        let fields = stat.rsplit_once(')').context("a stat without a name")?.1;
-        let ticks: u64 =
-            fields.split_ascii_whitespace().skip(14 - 3).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         let mut sleeps = 0;
         for thread in std::fs::read_dir(folder(pid).join("task"))? {
             // One that ended meanwhile is not counted.
             let status = std::fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
             sleeps += number(&status, "voluntary_ctxt_switches:").unwrap_or(0);
         }
-        Ok(Self { cpu_ns: ticks * (1_000_000_000 / clock_ticks_per_second().max(1)), sleeps })
+        Ok(Self { cpu_ns: ticks(pid, OWN)?, sleeps })
     }
 
-    /// Of a process and its children.
+    /// Of a process and its children, those included that ended and that it waited for (a session of a database may be a
+    /// process).
     ///
     /// # Errors
     /// When the process is gone.
     pub fn of_family(pid: u32) -> Result<Self> {
-        let mut sum = Self::of(pid)?;
-        let children = std::fs::read_to_string(folder(pid).join(format!("task/{pid}/children")))?;
-        for child in children.split_ascii_whitespace().filter_map(|child| child.parse().ok()) {
-            let of = Self::of(child)?;
-            sum = Self { cpu_ns: sum.cpu_ns + of.cpu_ns, sleeps: sum.sleeps + of.sleeps };
+        let mut sum = Self { cpu_ns: ticks(pid, CHILDREN)?, sleeps: 0 };
+        for process in family(pid)? {
+            match Self::of(process) {
+                Ok(of) => sum = Self { cpu_ns: sum.cpu_ns + of.cpu_ns, sleeps: sum.sleeps + of.sleeps },
+                // A child that ended between being named and being looked at.
+                Err(_) if process != pid => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(sum)
     }
+}
+
+/// Numbers of the first of two fields of `/proc/PID/stat`, user and system time: of the process, and of children waited for.
+const OWN: usize = 14;
+const CHILDREN: usize = 16;
+
+/// Nanoseconds of two fields.
+fn ticks(pid: u32, first: usize) -> Result<u64> {
+    let stat = read(pid, "stat")?;
+    // The name may hold anything; fields are counted from the last parenthesis. The first after it is field 3.
+    let fields = stat.rsplit_once(')').context("a stat without a name")?.1;
+    let both = fields.split_ascii_whitespace().skip(first - 3).take(2);
+    let ticks: u64 = both.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(ticks * (1_000_000_000 / clock_ticks_per_second().max(1)))
+}
+
+/// A process and its children.
+///
+/// # Errors
+/// When the process is gone.
+pub fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut family = vec![pid];
+    for thread in std::fs::read_dir(folder(pid).join("task")).with_context(|| format!("process {pid} is gone"))? {
+        let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        family.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    Ok(family)
 }
 
 /// Resident memory of a process, KiB.
