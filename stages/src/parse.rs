@@ -139,18 +139,20 @@ impl<M: Memory> Parse<M> {
         };
         let mut work = Work { conn, at, buffers, ledger, counts, out };
         let Some(connection) = slot.as_mut() else { return };
-        match &what {
+        let mut what = what;
+        match &mut what {
             What::Item(segment) => {
                 connection.segment(segment, memory, &mut work);
                 return;
             }
             What::Opened(_) => {}
-            What::Missed { requests, responses } => {
-                if let Err(why) = connection.missed(*requests > 0, *responses > 0, &mut work) {
+            What::Missed { requests, responses } => match connection.missed(*requests, *responses, &mut work) {
+                Ok(number) => (*requests, *responses) = number,
+                Err(why) => {
                     work.ledger.reject(why, 1);
                     return;
                 }
-            }
+            },
             What::Closed(_) => {
                 connection.close(&mut work);
                 *slot = None;

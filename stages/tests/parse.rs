@@ -333,6 +333,31 @@ fn raises_the_budget_of_a_pipeline_that_keeps_being_cut() {
     assert_eq!(both.parse.counts().raised, 2);
 }
 
+/// Who was refused a turn of a pipeline knows how many turns, not how many requests: the others tell.
+#[test]
+fn missed_turns_of_a_pipeline_count_as_its_others_held() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    let missed = |both: &Both| {
+        both.out.items.iter().rev().find_map(|about| match about.what {
+            What::Missed { requests, responses } => Some((requests, responses)),
+            _ => None,
+        })
+    };
+    traffic.say(Egress, get, 0).say(Ingress, b"$1\r\nv\r\n", 0);
+    traffic.missed(3, 2);
+    both.run(&mut traffic);
+    assert_eq!(missed(&both), Some((3, 2)), "no pipeline: turns are requests");
+    for _ in 0..300 {
+        traffic.say(Egress, &get.repeat(10), 0).say(Ingress, &b"$1\r\nv\r\n".repeat(10), 0);
+        both.run(&mut traffic);
+    }
+    traffic.missed(4, 4);
+    both.run(&mut traffic);
+    assert_eq!(missed(&both), Some((40, 40)));
+}
+
 /// A head of 256 bytes that says how long the body is: no more is captured, until one does not fit.
 #[test]
 fn spares_what_short_answers_do_not_need() {

@@ -224,11 +224,12 @@ pub enum What<T> {
     /// Data.
     Item(T),
     /// Turns of which nothing that could be read arrived: the kernel refused their first record. Counted exactly from the
-    /// connection's turn numbers. What parse knew of that direction is void until the next turn begins.
+    /// connection's turn numbers. What parse knew of that direction is void until the next turn begins. Behind parse it is the
+    /// messages in them that are told: as many as the connection's other turns held on average, exactly one without pipelines.
     Missed {
-        /// Turns in the direction of requests (or, with an unknown role, ingress).
+        /// Turns (behind parse: messages) in the direction of requests (or, with an unknown role, ingress).
         requests: u32,
-        /// Turns in the other direction.
+        /// The same in the other direction.
         responses: u32,
     },
     /// The last thing said of a [`ConnKey`].

@@ -46,6 +46,7 @@ pub(super) struct Connection {
     cut_turns: u8,
     /// Requests that began in this turn.
     asked: u32,
+    depth: Depth,
     last_cut: Option<u32>,
     /// When the kernel was told last how to capture.
     told: Nanos,
@@ -84,6 +85,38 @@ struct Lane {
     held: Held,
 }
 
+/// How many requests a turn holds: more than one in a pipeline. What was in a turn that nobody read is told by the others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Depth {
+    turns: u32,
+    requests: u32,
+}
+
+impl Depth {
+    /// Turns after which what was before counts half: a connection may change its ways.
+    const MEMORY: u32 = 64;
+
+    fn turn(&mut self, requests: u32) {
+        if requests == 0 {
+            return;
+        }
+        if self.turns >= Self::MEMORY {
+            (self.turns, self.requests) = (self.turns / 2, self.requests / 2);
+        }
+        self.turns += 1;
+        self.requests = self.requests.saturating_add(requests);
+    }
+
+    /// Requests in so many turns.
+    fn of(self, turns: u32) -> u32 {
+        if self.turns == 0 {
+            return turns;
+        }
+        let requests = u64::from(turns) * u64::from(self.requests) + u64::from(self.turns) / 2;
+        u32::try_from(requests / u64::from(self.turns)).unwrap_or(u32::MAX).max(turns)
+    }
+}
+
 /// What waits for the protocol to be known: the bytes are in the lane's `carry`.
 #[derive(Default)]
 struct Held {
@@ -111,6 +144,7 @@ impl Connection {
             budget: Budget::head(0, 0),
             cut_turns: 0,
             asked: 0,
+            depth: Depth::default(),
             last_cut: None,
             told: Nanos::ZERO,
             sparing: Sparing::default(),
@@ -148,14 +182,14 @@ impl Connection {
         }
     }
 
-    /// Turns of this connection went by unread: what the parser knew of those directions is void. After its end there is
-    /// nothing to miss.
-    pub(super) fn missed(&mut self, requests: bool, responses: bool, work: &mut Work<'_>) -> Result<(), Stopped> {
+    /// Turns of this connection went by unread: what the parser knew of those directions is void. Returns how many requests, and
+    /// answers, were in them, as far as other turns tell. After its end there is nothing to miss.
+    pub(super) fn missed(&mut self, requests: u32, responses: u32, work: &mut Work<'_>) -> Result<(u32, u32), Stopped> {
         if let Some(why) = self.over {
             return Err(why);
         }
         let asks = self.info.role.request_direction().unwrap_or(Direction::Ingress);
-        for (direction, named) in [(asks, requests), (asks.reverse(), responses)] {
+        for (direction, named) in [(asks, requests > 0), (asks.reverse(), responses > 0)] {
             if named {
                 self.let_go(direction, work);
                 self.lane(direction).lost = true;
@@ -163,7 +197,7 @@ impl Connection {
                 self.wire.missed(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
             }
         }
-        Ok(())
+        Ok((self.depth.of(requests), self.depth.of(responses)))
     }
 
     /// Time goes by: an answer of which the end could not be seen is over when nothing has moved for long enough.
@@ -358,7 +392,7 @@ impl Connection {
     }
 
     fn turn(&mut self, direction: Direction, work: &mut Work<'_>) {
-        self.asked = 0;
+        self.depth.turn(std::mem::take(&mut self.asked));
         self.lane(direction).lost = false;
         let context = self.context(direction, work.at, work.at);
         self.wire.turn(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
@@ -613,9 +647,7 @@ impl Connection {
 
     /// Pipelines: asks for more of the answers when a turn asks more than once. `from`: the first message that is new.
     fn expect(&mut self, direction: Direction, from: usize, work: &mut Work<'_>) {
-        let grows = self.wire.protocol().traits().is_some_and(|traits| traits.growth == Growth::Responses);
-        let requests = self.info.role.request_direction() == Some(direction);
-        if !grows || !requests || self.budget.responses == Budget::MAX {
+        if self.info.role.request_direction() != Some(direction) {
             return;
         }
         let new = work.out.items.get(from..).unwrap_or_default().iter();
@@ -623,7 +655,8 @@ impl Connection {
             matches!(&item.what, What::Item(message) if message.kind == MessageKind::Request && message.part != Part::End)
         });
         self.asked = self.asked.saturating_add(u32::try_from(asked.count()).unwrap_or(u32::MAX));
-        if self.asked > 1 {
+        let grows = self.wire.protocol().traits().is_some_and(|traits| traits.growth == Growth::Responses);
+        if grows && self.asked > 1 && self.budget.responses != Budget::MAX {
             self.budget.responses = Budget::MAX;
             work.counts.raised += 1;
             self.tell(work);
