@@ -2,7 +2,7 @@
 //!
 //! `data/mixed.redtapev` was recorded on the `socket` rung from nginx under wrk and curl, and redis-server under
 //! redis-benchmark, with and without pipelining; both ends of every connection. Each further round is the same traffic on
-//! other connections, a minute later.
+//! other connections, two seconds later. A [`Mix`] is the part of it that one server took part in.
 
 use anyhow::{Context as _, Result, ensure};
 use redtap::recording::RecordingReader;
@@ -16,6 +16,37 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Ports of the servers in the recording.
+const NGINX: u16 = 21_401;
+const REDIS: u16 = 21_402;
+
+/// Which traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mix {
+    /// All that was recorded.
+    All,
+    /// HTTP/1: nginx, wrk and curl.
+    Http1,
+    /// Redis: redis-server, redis-benchmark and redis-cli.
+    Redis,
+}
+
+impl Mix {
+    fn holds(self, record: &[u8]) -> bool {
+        let port =
+            |field: usize| record.get(field..field + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
+        let ports = [port(offset_of!(EventHeader, lport)), port(offset_of!(EventHeader, rport))];
+        match self {
+            Self::All => true,
+            Self::Http1 => ports.contains(&Some(NGINX)),
+            Self::Redis => ports.contains(&Some(REDIS)),
+        }
+    }
+}
+
+/// From the beginning of one round to that of the next, ns. The recording is a little shorter than half of it.
+const ROUND_NS: u64 = 2_000_000_000;
+
 const RECORDING: &[u8] = include_bytes!("../data/mixed.redtapev");
 
 /// Events in one stretch of memory.
@@ -26,18 +57,20 @@ pub struct Events {
 }
 
 impl Events {
-    /// The recording, `rounds` times.
+    /// All of the recording, `rounds` times.
     ///
     /// # Errors
     /// When the recording cannot be read by this version.
     pub fn load(rounds: u64) -> Result<Self> {
-        let mut reader = RecordingReader::new(Cursor::new(RECORDING))?;
-        let failure = reader.failure();
-        let (mut once, mut record) = (Vec::new(), Vec::new());
-        while reader.next_record(&mut record) == Next::Record {
-            once.push(std::mem::take(&mut record));
-        }
-        ensure!(failure.get().is_none(), "the recording is damaged: {:?}", failure.get());
+        Self::of(Mix::All, rounds)
+    }
+
+    /// The recording's part `mix`, `rounds` times.
+    ///
+    /// # Errors
+    /// When the recording cannot be read by this version.
+    pub fn of(mix: Mix, rounds: u64) -> Result<Self> {
+        let once = Self::recorded(mix)?;
         let (mut memory, mut records) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             for record in &once {
@@ -45,13 +78,37 @@ impl Events {
                 memory.extend_from_slice(record);
                 let copy = memory.get_mut(start..).unwrap_or_default();
                 shift(copy, offset_of!(EventHeader, conn_id), round * 1_000_000)?;
-                shift(copy, offset_of!(EventHeader, other_ts_ns), round * 60_000_000_000)?;
-                let at = shift(copy, offset_of!(EventHeader, ts_ns), round * 60_000_000_000)?;
+                shift(copy, offset_of!(EventHeader, other_ts_ns), round * ROUND_NS)?;
+                let at = shift(copy, offset_of!(EventHeader, ts_ns), round * ROUND_NS)?;
                 let span = Span { start: u32::try_from(start)?, len: u32::try_from(record.len())? };
                 records.push((span, Nanos(at)));
             }
         }
         Ok(Self { memory: memory.into(), records: records.into() })
+    }
+
+    /// As recorded, one after the other: for who makes other events of them.
+    ///
+    /// # Errors
+    /// When the recording cannot be read by this version.
+    pub fn recorded(mix: Mix) -> Result<Vec<Vec<u8>>> {
+        let mut reader = RecordingReader::new(Cursor::new(RECORDING))?;
+        let failure = reader.failure();
+        let (mut all, mut record) = (Vec::new(), Vec::new());
+        while reader.next_record(&mut record) == Next::Record {
+            let whole = std::mem::take(&mut record);
+            if mix.holds(&whole) {
+                all.push(whole);
+            }
+        }
+        ensure!(failure.get().is_none(), "the recording is damaged: {:?}", failure.get());
+        Ok(all)
+    }
+
+    /// Events that lie one behind the other in `memory`, each with its time.
+    #[must_use]
+    pub fn made(memory: Vec<u8>, records: Vec<(Span, Nanos)>) -> Self {
+        Self { memory: memory.into(), records: records.into() }
     }
 
     /// How many.
@@ -70,6 +127,20 @@ impl Events {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.memory.len()
+    }
+
+    /// The first `n` of them.
+    #[must_use]
+    pub fn first(&self, n: usize) -> Self {
+        let records = self.records.get(..n).unwrap_or(&self.records).into();
+        Self { memory: Arc::clone(&self.memory), records }
+    }
+
+    /// Those behind the first `n`.
+    #[must_use]
+    pub fn behind(&self, n: usize) -> Self {
+        let records = self.records.get(n..).unwrap_or_default().into();
+        Self { memory: Arc::clone(&self.memory), records }
     }
 
     /// Them as a source.

@@ -2,6 +2,7 @@
 //!
 //! One question a binary, under `src/bin/`; its claim is written at its head.
 
+pub mod alone;
 pub mod events;
 pub mod floor;
 pub mod recordings;

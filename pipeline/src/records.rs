@@ -78,9 +78,9 @@ pub fn line(joined: &Joined, wall_offset: i64, targets: Targets) -> String {
         },
         pid: exchange.conn.owner.pid,
         comm: exchange.conn.owner.name(),
-        service: joined.service.as_str(),
-        peer: joined.peer.as_str(),
-        endpoint: joined.converged.endpoint.as_str(),
+        service: joined.parties.service.as_str(),
+        peer: joined.parties.peer.as_str(),
+        endpoint: joined.converged.names.endpoint.as_str(),
         request_bytes: exchange.request_bytes,
         response_bytes: exchange.response_bytes,
         ttfb_ns: exchange.answered.map(|answered| answered.since(exchange.start).0),
@@ -113,8 +113,9 @@ fn wall(at: Nanos, offset: i64) -> i64 {
 mod tests {
     use super::*;
     use redtap_stages::flow::conn::{Address, ConnInfo, Owner, Transport};
-    use redtap_stages::flow::converged::Converged;
+    use redtap_stages::flow::converged::{Converged, Names};
     use redtap_stages::flow::exchange::{Exchange, NoAnswer};
+    use redtap_stages::flow::joined::Parties;
     use redtap_stages::flow::message::{Addresses, Session};
     use redtap_stages::protocols::Protocol;
     use redtap_stages::symbol::Interner;
@@ -155,21 +156,16 @@ mod tests {
             response_bytes: 900,
             one_way: false,
         };
-        let converged = Converged {
-            exchange,
+        let names = Names {
             endpoint: interner.intern("/a"),
             collection: interner.intern(""),
             namespace: interner.intern(""),
             method: interner.intern("GET"),
             code: interner.intern("200"),
         };
-        Joined {
-            converged,
-            service: interner.intern("web"),
-            identity: 0,
-            peer: interner.intern(""),
-            peer_watched: false,
-        }
+        let parties =
+            Parties { service: interner.intern("web"), identity: 0, peer: interner.intern(""), peer_watched: false };
+        Joined { converged: Converged { exchange, names: Arc::new(names) }, parties: Arc::new(parties) }
     }
 
     #[test]

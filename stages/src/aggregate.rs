@@ -1,7 +1,7 @@
 //! Stage `aggregate`: counts exchanges in series, and says once a second what each gained.
 //!
 //! Every exchange increments the count of exactly one duration histogram; edges of the service graph are counted beside
-//! it. A series is found by numbers (`labels::SeriesKey`); its labels are made once. Series have two bounds, of one
+//! it. A series is found by numbers (`labels::SeriesKey`), or remembered (`places`); its labels are made once. Series have two bounds, of one
 //! service and of the shard; past them an exchange is counted in the overflow series of its metric and service (all labels
 //! `_overflow`), and [`Aggregate::overflowed`] says how many were.
 //!
@@ -15,6 +15,7 @@
 mod edges;
 mod histogram;
 mod labels;
+mod places;
 
 use crate::flow::delta::{Delta, Gain, Series};
 use crate::flow::joined::Joined;
@@ -29,6 +30,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use histogram::Histogram;
 use labels::SeriesKey;
+use places::{Place, Places};
 use std::sync::Arc;
 
 /// Least time between two emissions. Half of flush's, so that what it publishes is never two seconds old.
@@ -84,6 +86,7 @@ pub struct Aggregate {
     overflow_series: usize,
     overflowed: u64,
     edges: Edges,
+    places: Places,
     words: Interner,
     emitted_at: Nanos,
     swept_at: Nanos,
@@ -109,6 +112,7 @@ impl Aggregate {
         let mut words = Interner::with_capacity(MAX_WORDS);
         Self {
             edges: Edges::new(&mut words, settings.self_edges),
+            places: Places::new(),
             words,
             settings,
             by_key: HashMap::default(),
@@ -143,7 +147,8 @@ impl Aggregate {
             return;
         };
         let duration = labels::duration(exchange, now);
-        let at = self.find(metric, joined);
+        let place = self.places.find(joined).unwrap_or_else(|| self.place(metric, joined));
+        let at = place.series;
         let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) else {
             debug_assert!(false, "an index of the table without a slot");
             return;
@@ -155,7 +160,19 @@ impl Aggregate {
             self.dirty.push(at);
         }
         self.ledger.held += 1;
-        self.edges.count(now, joined, duration);
+        if let Some(edge) = place.edge {
+            self.edges.count(now, edge, joined, duration);
+        }
+    }
+
+    /// Where `joined` is counted; remembered, unless a bound was reached.
+    fn place(&mut self, metric: Metric, joined: &Joined) -> Place {
+        let overflowed = self.overflowed();
+        let place = Place { series: self.find(metric, joined), edge: self.edges.find(joined) };
+        if self.overflowed() == overflowed {
+            self.places.put(joined, place);
+        }
+        place
     }
 
     /// Index of the slot in which `joined` is counted.
@@ -169,20 +186,20 @@ impl Aggregate {
         if used < self.settings.max_series && of_service < self.settings.series_per_service {
             let labels = labels::labels(joined, &key, &mut self.words);
             *self.of_service.entry(key.service).or_insert(0) += 1;
-            return self.insert(key, joined.service.clone(), labels);
+            return self.insert(key, joined.parties.service.clone(), labels);
         }
         self.overflowed += 1;
         self.find_overflow(metric, joined)
     }
 
     fn find_overflow(&mut self, metric: Metric, joined: &Joined) -> usize {
-        let own = SeriesKey::overflow(metric, joined.service.key());
+        let own = SeriesKey::overflow(metric, joined.parties.service.key());
         if let Some(&at) = self.by_key.get(&own) {
             return at;
         }
         let room = self.overflow_series < limits::MAX_OVERFLOW_SERIES;
         let (key, service) = if room {
-            (own, joined.service.clone())
+            (own, joined.parties.service.clone())
         } else {
             (SeriesKey::overflow(metric, SymbolKey::OVERFLOW), self.words.overflow())
         };
@@ -232,6 +249,7 @@ impl Aggregate {
     /// Takes series out that gained nothing for long. Called after `emit`, so none of them has a gain.
     fn sweep(&mut self, now: Nanos) {
         self.swept_at = now;
+        self.places.clear();
         for (at, place) in self.slots.iter_mut().enumerate() {
             let Some(slot) = place else { continue };
             if slot.dirty || now.since(slot.last) < limits::SERIES_IDLE {

@@ -36,6 +36,7 @@ use crate::reasons;
 use crate::stage::{Ledger, Stage};
 use crate::time::Nanos;
 use header::{Kind, Record};
+use info::Heard;
 use past::Past;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -63,6 +64,9 @@ reasons! {
 
 /// A datagram socket without a record for this long is forgotten: a resolver opens one for each look-up.
 pub const DATAGRAM_IDLE: Nanos = Nanos::from_secs(30);
+
+/// Which connection is idle longest is known to within this part of the shortest time after which one is forgotten.
+const IDLE_STEPS: u64 = 64;
 
 /// Bounds of the stage.
 #[derive(Debug, Clone)]
@@ -132,7 +136,10 @@ impl<M> Decode<M> {
     #[must_use]
     pub fn new(settings: DecodeSettings) -> Self {
         Self {
-            table: Table::new(settings.connections.min(limits::MAX_CONNECTIONS)),
+            table: Table::new(
+                settings.connections.min(limits::MAX_CONNECTIONS),
+                Nanos(settings.idle.min(settings.datagram_idle).0 / IDLE_STEPS),
+            ),
             settings,
             past: past::Memory::default(),
             pool: info::Pool::default(),
@@ -184,7 +191,8 @@ impl<M> Decode<M> {
         };
         let Some(conn) = self.table.touch(at, now) else { return Err(Reject::Malformed) };
         let role_due = conn.info.role == Role::Unknown && conn.listeners != self.listeners_epoch;
-        if role_due || info::is_news(&conn.info, record) {
+        let heard = Heard::of(&record.header);
+        if role_due || (conn.heard != Some(heard) && info::is_news(&conn.info, record)) {
             conn.listeners = self.listeners_epoch;
             let new = info::updated(&conn.info, record, &self.listeners);
             if new != *conn.info {
@@ -192,6 +200,10 @@ impl<M> Decode<M> {
                 self.pool.retire(old);
                 out.opened(conn, record);
             }
+        }
+        if record.kind != Kind::Progress {
+            // Of those only the role was looked at.
+            conn.heard = Some(heard);
         }
         let done = if conn.info.transport.is_datagram() {
             datagram_record(conn, record, out)

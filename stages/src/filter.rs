@@ -160,6 +160,9 @@ impl FilterRules {
         if !self.protocol.passes(|protocol| *protocol == exchange.protocol) {
             return Some(Reject::Protocol);
         }
+        if self.target == Rule::default() && self.health.is_empty() {
+            return None;
+        }
         let target = exchange.target.as_str();
         let target = target.split_once('?').map_or(target, |(path, _)| path);
         if !self.target.passes(|glob| glob.fits(target)) {

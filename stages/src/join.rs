@@ -16,24 +16,23 @@ mod addresses;
 mod fact;
 mod peers;
 mod processes;
-mod recent;
 
 pub use fact::{Fact, Wanted};
 
 use crate::flow::conn::{Address, Owner, Role};
 use crate::flow::converged::Converged;
 use crate::flow::exchange::Exchange;
-use crate::flow::joined::{Identity, Joined};
+use crate::flow::joined::{Identity, Joined, Parties};
 use crate::limits;
+use crate::recent::Recent;
 use crate::stage::{Ledger, Reason, Stage};
-use crate::symbol::{Interner, Symbol};
+use crate::symbol::{Interner, Symbol, SymbolKey};
 use crate::time::Nanos;
 use addresses::Addresses;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use peers::{Pair, Peers, pair};
 use processes::{Named, Processes, Version};
-use recent::Recent;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -94,8 +93,8 @@ struct Memo {
     version: Version,
     /// The process at the other end, if that one is watched.
     other: Option<(u32, Version)>,
-    named: Named,
     peer: Symbol,
+    parties: Arc<Parties>,
     /// ... and until then.
     until: Nanos,
 }
@@ -114,6 +113,9 @@ impl Memo {
         same
     }
 }
+
+/// What tells parties apart: service, identity, peer, and whether that one is watched.
+type PartiesKey = (SymbolKey, u32, SymbolKey, bool);
 
 /// Exchanges of one connection that wait.
 #[derive(Debug)]
@@ -136,6 +138,10 @@ pub struct Join {
     addresses: Addresses,
     peers: Peers,
     memos: Recent<u64, Memo>,
+    /// Each holds the symbols that its key stands for.
+    parties: Recent<PartiesKey, Arc<Parties>>,
+    /// Of exchanges of the batch at hand; empty between two.
+    found: Vec<Arc<Parties>>,
     waiting: HashMap<u64, Waiting, RandomState>,
     /// Which connection waits for the other end of a pair.
     by_pair: HashMap<Pair, u64, RandomState>,
@@ -166,6 +172,8 @@ impl Join {
             addresses: Addresses::new(),
             peers: Peers::new(),
             memos: Recent::new(limits::MAX_PEERS),
+            parties: Recent::new(limits::MAX_PARTIES),
+            found: Vec::new(),
             waiting: HashMap::default(),
             by_pair: HashMap::default(),
             order: VecDeque::new(),
@@ -199,7 +207,7 @@ impl Join {
         self.processes.wanted(out);
     }
 
-    /// The identities seen so far; [`Joined::identity`] is the position in it, counted from 1.
+    /// The identities seen so far; [`Parties::identity`] is the position in it, counted from 1.
     #[must_use]
     pub fn identities(&self) -> &[Arc<Identity>] {
         self.processes.identities()
@@ -230,22 +238,26 @@ impl Join {
         self.processes.len()
     }
 
+    /// Who took part, where nothing has to be looked for or waited for.
+    fn remembered(&mut self, now: Nanos, converged: &Converged) -> Option<Arc<Parties>> {
+        let exchange = &converged.exchange;
+        let conn = &*exchange.conn;
+        let resolves = self.settings.dns_names && !exchange.addresses.is_empty();
+        if resolves || (!self.waiting.is_empty() && self.waiting.contains_key(&conn.id)) {
+            return None;
+        }
+        let memo = self.memos.get(&conn.id)?;
+        let same = memo.remote == conn.remote && memo.owner == conn.owner && now < memo.until;
+        (same && memo.holds(&self.processes)).then(|| Arc::clone(&memo.parties))
+    }
+
     fn take(&mut self, now: Nanos, converged: Converged, out: &mut Vec<Joined>) {
         self.ledger.taken += 1;
         self.ledger.held += 1;
         let exchange = &converged.exchange;
         let conn = &*exchange.conn;
         let resolves = self.settings.dns_names && !exchange.addresses.is_empty();
-        let waits = !self.waiting.is_empty() && self.waiting.contains_key(&conn.id);
-        let memo = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote);
-        let is_new = memo.is_none();
-        if let Some(memo) = memo {
-            let same = memo.owner == conn.owner && now < memo.until && memo.holds(&self.processes);
-            if same && !waits && !resolves {
-                let (named, peer) = (memo.named.clone(), (memo.peer.clone(), memo.other.is_some()));
-                return self.pass(converged, named, peer, out);
-            }
-        }
+        let is_new = self.memos.get(&conn.id).is_none_or(|memo| memo.remote != conn.remote);
         self.processes.see(now, &conn.owner, exchange.start);
         if is_new {
             self.see_connection(now, exchange, out);
@@ -259,7 +271,7 @@ impl Join {
             waiting.exchanges.push(converged);
         } else {
             match self.find(now, exchange, false) {
-                Some((named, peer)) => return self.pass(converged, named, peer, out),
+                Some(parties) => return self.pass(converged, parties, out),
                 None => self.wait(now, converged),
             }
         }
@@ -314,8 +326,8 @@ impl Join {
         }
         for converged in waiting.exchanges {
             // Ready is ready for all of them: they share the connection. `true` makes it certain.
-            if let Some((named, peer)) = self.find(now, &converged.exchange, true) {
-                self.pass(converged, named, peer, out);
+            if let Some(parties) = self.find(now, &converged.exchange, true) {
+                self.pass(converged, parties, out);
             }
         }
     }
@@ -348,7 +360,7 @@ impl Join {
     }
 
     /// Whose the exchange is and with whom it was; `None` while that may still be learned. With `over`, never.
-    fn find(&mut self, now: Nanos, exchange: &Exchange, over: bool) -> Option<(Named, (Symbol, bool))> {
+    fn find(&mut self, now: Nanos, exchange: &Exchange, over: bool) -> Option<Arc<Parties>> {
         let conn = &*exchange.conn;
         let named = self.named(now, &conn.owner, over)?;
         let (epoch, version) = (self.processes.epoch(), self.processes.version(conn.owner.pid));
@@ -356,8 +368,10 @@ impl Join {
         if let Some(memo) = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote) {
             first = false;
             if now < memo.until && memo.other.is_none_or(|(pid, version)| self.processes.version(pid) == version) {
-                (memo.owner, memo.epoch, memo.version, memo.named) = (conn.owner, epoch, version, named.clone());
-                return Some((named, (memo.peer.clone(), memo.other.is_some())));
+                let parties = parties(&mut self.parties, named, &memo.peer, memo.other.is_some());
+                (memo.owner, memo.epoch, memo.version) = (conn.owner, epoch, version);
+                memo.parties = Arc::clone(&parties);
+                return Some(parties);
             }
         }
         let (peer, watched) = self.peer(now, exchange, first, over)?;
@@ -366,18 +380,19 @@ impl Join {
             None if peer.is_empty() => PEER_NOTHING_GOOD,
             None => PEER_NAME_GOOD,
         };
+        let parties = parties(&mut self.parties, named, &peer, watched.is_some());
         let memo = Memo {
             owner: conn.owner,
             remote: conn.remote,
             epoch,
             version,
             other: watched.map(|pid| (pid, self.processes.version(pid))),
-            named: named.clone(),
-            peer: peer.clone(),
+            peer,
+            parties: Arc::clone(&parties),
             until: now + good,
         };
         self.memos.put(conn.id, memo);
-        Some((named, (peer, watched.is_some())))
+        Some(parties)
     }
 
     /// What `owner` is called; `None` while that is being asked, unless time is `over`.
@@ -417,13 +432,25 @@ impl Join {
         self.hosts.intern(&self.scratch)
     }
 
-    fn pass(&mut self, converged: Converged, named: Named, peer: (Symbol, bool), out: &mut Vec<Joined>) {
+    fn pass(&mut self, converged: Converged, parties: Arc<Parties>, out: &mut Vec<Joined>) {
         self.ledger.held -= 1;
         self.ledger.passed += 1;
         self.ledger.emitted += 1;
-        let (peer, peer_watched) = peer;
-        out.push(Joined { converged, service: named.service, identity: named.identity, peer, peer_watched });
+        out.push(Joined { converged, parties });
     }
+}
+
+/// These parties, the ones that were made before if they are still known.
+fn parties(
+    known: &mut Recent<PartiesKey, Arc<Parties>>,
+    named: Named,
+    peer: &Symbol,
+    peer_watched: bool,
+) -> Arc<Parties> {
+    let Named { service, identity } = named;
+    let key = (service.key(), identity, peer.key(), peer_watched);
+    let make = || Arc::new(Parties { service, identity, peer: peer.clone(), peer_watched });
+    Arc::clone(known.get_or_put(key, make))
 }
 
 impl Stage for Join {
@@ -434,9 +461,21 @@ impl Stage for Join {
     fn process(&mut self, now: Nanos, input: &mut Vec<Converged>, out: &mut Vec<Joined>) {
         self.now = now;
         self.release(now, out);
-        for converged in input.drain(..) {
+        let mut rest = input.drain(..);
+        let mut found = std::mem::take(&mut self.found);
+        loop {
+            // As many as are remembered in a row: these are large, and so they are moved once.
+            found.extend(rest.as_slice().iter().map_while(|converged| self.remembered(now, converged)));
+            let n = u64::try_from(found.len()).unwrap_or(0);
+            self.ledger.taken += n;
+            self.ledger.passed += n;
+            self.ledger.emitted += n;
+            let known = rest.by_ref().take(found.len()).zip(found.drain(..));
+            out.extend(known.map(|(converged, parties)| Joined { converged, parties }));
+            let Some(converged) = rest.next() else { break };
             self.take(now, converged, out);
         }
+        self.found = found;
         debug_assert!(self.ledger.balances());
     }
 
@@ -445,6 +484,7 @@ impl Stage for Join {
         self.release(now, out);
         if now.since(self.swept_at) >= SWEEP_INTERVAL {
             self.swept_at = now;
+            self.parties.clear();
             self.services.release_unused();
             self.hosts.release_unused();
         }

@@ -22,6 +22,7 @@ pub mod metric;
 pub mod pair;
 pub mod parse;
 pub mod protocols;
+mod recent;
 pub mod sql;
 pub mod stage;
 pub mod symbol;

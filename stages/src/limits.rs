@@ -61,6 +61,10 @@ pub const ROUTE_LEARNED: usize = 20;
 pub const MAX_ROUTE_LEARNED: usize = 256;
 /// Paths whose route is remembered, one shard.
 pub const ROUTE_CACHE: usize = 8_192;
+/// Exchanges (by method, path, code and service) whose names are remembered, one shard.
+pub const NAMES_CACHE: usize = 8_192;
+/// Sets of names that converge makes once, one shard; the ones not used for longest are made again.
+pub const MAX_NAMES: usize = 32_768;
 /// Codes (status codes, error names), one shard; past that, `_OTHER`.
 pub const MAX_CODES: usize = 512;
 /// Commands, one shard (the known ones are there from the start); past that, `_OTHER`.
@@ -83,6 +87,10 @@ pub const MAX_DNS_NAMES: usize = 16_384;
 pub const MAX_TOLD_NAMES: usize = 16_384;
 /// Connections and endpoints of this host for which join remembers who is at both ends, each.
 pub const MAX_PEERS: usize = 65_536;
+/// Pairs of a service and its other end that join makes once; the ones not used for longest are made again.
+pub const MAX_PARTIES: usize = 16_384;
+/// Exchanges (by names, parties and fault) whose series and edge aggregate remembers, one shard.
+pub const PLACES_CACHE: usize = 8_192;
 /// Edges of the service graph, one shard; past that, the overflow edge.
 pub const MAX_EDGES: usize = 16_384;
 /// Overflow series of single services; past that, one overflow series a metric.

@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 use std::fmt;
 
 /// A method, status code or name: in place up to 16 bytes, at most [`limits::MAX_TOKEN`].
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Token(SmallVec<[u8; 16]>);
 
 /// A target: in place up to 64 bytes, at most [`limits::MAX_TARGET`].
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Text(SmallVec<[u8; 64]>);
 
 macro_rules! text {
@@ -36,6 +36,11 @@ macro_rules! text {
             pub fn push_wire(&mut self, bytes: &[u8]) {
                 let room = $max.saturating_sub(self.0.len());
                 let bytes = bytes.get(..room).unwrap_or(bytes);
+                // Nearly everything is, and that is quicker to see than that it is UTF-8.
+                if bytes.is_ascii() {
+                    self.0.extend_from_slice(bytes);
+                    return;
+                }
                 let mut rest = bytes;
                 while !rest.is_empty() {
                     match std::str::from_utf8(rest) {
@@ -79,6 +84,13 @@ macro_rules! text {
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 self.0.is_empty()
+            }
+        }
+
+        impl Clone for $name {
+            // All bytes at once; the derived one would go byte by byte.
+            fn clone(&self) -> Self {
+                Self(SmallVec::from_slice(&self.0))
             }
         }
 

@@ -368,7 +368,7 @@ fn says_its_open_connections_again_when_asked_once_and_before_the_next_record() 
 fn a_full_table_forgets_the_connection_idle_longest() {
     let mut bench = Bench::new(DecodeSettings { connections: 2, ..DecodeSettings::default() });
     for (now, id) in [(1, 1), (2, 2), (3, 1)] {
-        bench.now = Nanos(now);
+        bench.now = Nanos::from_secs(now);
         bench.say(&data(id, Ingress, 0, now * 10, 0, 10));
     }
     let items = bench.give(&data(3, Ingress, 0, 0, 0, 10));

@@ -43,6 +43,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("taskset", "util-linux"),
     ("cc", "gcc"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Files that no program stands for. What a package of PHP's extensions brings has the version in its path; its list of
@@ -57,9 +58,10 @@ const FILES: &[(&str, &str)] = &[
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing when root, otherwise says what is missing and goes on; then builds the clients that no package
-/// brings.
+/// brings, and what counts instructions.
 pub(crate) fn run() -> Result<()> {
     packages()?;
+    crate::instructions::install();
     crate::clients::run()
 }
 

@@ -5,6 +5,7 @@ mod clients;
 mod deny;
 mod fuzz;
 mod install;
+mod instructions;
 mod test;
 
 use anyhow::{Result, bail};
@@ -16,6 +17,7 @@ const USAGE: &str = "cargo xtask COMMAND
   ci                 what .ci/run runs
   install            only install, and build what e2e/clients/ holds
   deny               licences, bans and sources of the dependencies
+  instructions [--renew]  what each stage takes against benches/baseline.toml, or write that anew
   fuzz [--seconds N] every fuzz target for N seconds (default 15)";
 
 fn main() -> Result<()> {
@@ -28,6 +30,8 @@ fn main() -> Result<()> {
         ["bpf", "--check"] => bpf::run(true),
         ["ci"] => ci(),
         ["install"] => install::run(),
+        ["instructions"] => instructions::run(false),
+        ["instructions", "--renew"] => instructions::run(true),
         ["deny"] => deny::run(),
         ["fuzz"] => fuzz::run(15),
         ["fuzz", "--seconds", seconds] => fuzz::run(seconds.parse()?),

@@ -89,6 +89,7 @@ const STEPS: &[Step] = &[
         ),
     },
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
+    step("instruction counts", &["cargo", "xtask", "instructions"]),
     step("the binary", &["cargo", "build", "--locked", "--release"]),
     Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], pace: Pace::Pairs } },
     Step { name: "load harness, quick", what: What::Tests { packages: &["perf-tests"], pace: Pace::Alone } },

@@ -6,7 +6,7 @@
 use super::histogram::{Histogram, bounds};
 use crate::flow::conn::Role;
 use crate::flow::delta::{Delta, Gain, Series};
-use crate::flow::joined::Joined;
+use crate::flow::joined::{Joined, Parties};
 use crate::limits;
 use crate::metric::Metric;
 use crate::protocols::traits::EdgeKind;
@@ -39,10 +39,12 @@ struct Edge {
 /// The edges seen from one shard.
 #[derive(Debug)]
 pub(super) struct Edges {
-    table: HashMap<EdgeKey, Edge, RandomState>,
+    by_key: HashMap<EdgeKey, usize, RandomState>,
+    slots: Vec<Option<Edge>>,
+    free: Vec<usize>,
     capacity: usize,
     self_edges: bool,
-    dirty: Vec<EdgeKey>,
+    dirty: Vec<usize>,
     user: Symbol,
     database: Symbol,
     messaging: Symbol,
@@ -53,7 +55,9 @@ pub(super) struct Edges {
 impl Edges {
     pub(super) fn new(names: &mut Interner, self_edges: bool) -> Self {
         Self {
-            table: HashMap::default(),
+            by_key: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
             capacity: limits::MAX_EDGES,
             self_edges,
             dirty: Vec::new(),
@@ -71,60 +75,72 @@ impl Edges {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.by_key.len()
     }
 
-    pub(super) fn count(&mut self, now: Nanos, joined: &Joined, duration: Nanos) {
+    /// Index of the edge of `joined`, made if need be; the overflow edge's where there is no room. `None`: it is no edge.
+    pub(super) fn find(&mut self, joined: &Joined) -> Option<usize> {
         let exchange = &joined.converged.exchange;
         let kind = exchange.protocol.traits().map_or(EdgeKind::None, |traits| traits.edge);
         if kind == EdgeKind::None {
-            return;
+            return None;
         }
         let at_server = exchange.side == Role::Server;
-        let (client, server) = if at_server {
-            (if joined.peer.is_empty() { &self.user } else { &joined.peer }, &joined.service)
-        } else {
-            (&joined.service, &joined.peer)
+        let Parties { service, peer, .. } = &*joined.parties;
+        let (client, server) = match (at_server, peer.is_empty()) {
+            (true, true) => (self.user.clone(), service),
+            (true, false) => (peer.clone(), service),
+            (false, _) => (service.clone(), peer),
         };
-        if server.is_empty() || (!self.self_edges && client == server) {
-            return;
+        if server.is_empty() || (!self.self_edges && client == *server) {
+            return None;
         }
         let key = EdgeKey { client: client.key(), server: server.key(), kind, at_server };
-        let failed = exchange.is_error();
-        let counted = !(at_server && joined.peer_watched);
-        let key = self.make_room(key, joined, at_server);
-        let Some(edge) = self.table.get_mut(&key) else { return };
+        if let Some(&at) = self.by_key.get(&key) {
+            return Some(at);
+        }
+        if self.by_key.len() < self.capacity {
+            return Some(self.insert(key, service, &client, server));
+        }
+        self.overflowed += 1;
+        let all = SymbolKey::OVERFLOW;
+        let key = EdgeKey { client: all, server: all, ..key };
+        if let Some(&at) = self.by_key.get(&key) {
+            return Some(at);
+        }
+        let overflow = self.overflow.clone();
+        Some(self.insert(key, &overflow, &overflow, &overflow))
+    }
+
+    /// Counts `joined` on the edge that [`Edges::find`] gave.
+    pub(super) fn count(&mut self, now: Nanos, at: usize, joined: &Joined, duration: Nanos) {
+        let Some(edge) = self.slots.get_mut(at).and_then(Option::as_mut) else {
+            debug_assert!(false, "an index of the table without a slot");
+            return;
+        };
+        let exchange = &joined.converged.exchange;
+        let counted = !(exchange.side == Role::Server && joined.parties.peer_watched);
         edge.last = now;
         edge.requests.1 += u64::from(counted);
-        edge.failed.1 += u64::from(counted && failed);
+        edge.failed.1 += u64::from(counted && exchange.is_error());
         edge.duration.1.observe(bounds(edge.duration.0.metric), duration);
         if !edge.dirty {
             edge.dirty = true;
-            self.dirty.push(key);
+            self.dirty.push(at);
         }
     }
 
-    /// Makes the edge if need be, and says under which key it lies: the overflow edge's when there was no room.
-    fn make_room(&mut self, key: EdgeKey, joined: &Joined, at_server: bool) -> EdgeKey {
-        if self.table.contains_key(&key) {
-            return key;
+    fn insert(&mut self, key: EdgeKey, service: &Symbol, client: &Symbol, server: &Symbol) -> usize {
+        let edge = self.edge(service, client, server, key);
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = Some(edge);
         }
-        let all = SymbolKey::OVERFLOW;
-        let full = self.table.len() >= self.capacity;
-        let key = if full { EdgeKey { client: all, server: all, ..key } } else { key };
-        self.overflowed += u64::from(full);
-        if !self.table.contains_key(&key) {
-            let (client, server) = match (full, at_server) {
-                (true, _) => (&self.overflow, &self.overflow),
-                (false, true) if joined.peer.is_empty() => (&self.user, &joined.service),
-                (false, true) => (&joined.peer, &joined.service),
-                (false, false) => (&joined.service, &joined.peer),
-            };
-            let service = if full { &self.overflow } else { &joined.service };
-            let edge = self.edge(service, client, server, key);
-            self.table.insert(key, edge);
-        }
-        key
+        self.by_key.insert(key, at);
+        at
     }
 
     fn edge(&self, service: &Symbol, client: &Symbol, server: &Symbol, key: EdgeKey) -> Edge {
@@ -149,8 +165,8 @@ impl Edges {
 
     /// Appends what was gained.
     pub(super) fn emit(&mut self, out: &mut Vec<Delta>) {
-        for key in self.dirty.drain(..) {
-            let Some(edge) = self.table.get_mut(&key) else { continue };
+        for at in self.dirty.drain(..) {
+            let Some(edge) = self.slots.get_mut(at).and_then(Option::as_mut) else { continue };
             edge.dirty = false;
             for (series, count) in [&mut edge.requests, &mut edge.failed] {
                 let count = std::mem::take(count);
@@ -164,8 +180,18 @@ impl Edges {
         }
     }
 
-    /// Forgets edges that gained nothing since `limit` before `now`. After [`Edges::emit`] only.
+    /// Forgets edges that gained nothing since `limit` before `now`. After [`Edges::emit`] only. Their indices are given to
+    /// others.
     pub(super) fn expire(&mut self, now: Nanos, limit: Nanos) {
-        self.table.retain(|_, edge| edge.dirty || now.since(edge.last) < limit);
+        let Self { by_key, slots, free, .. } = self;
+        by_key.retain(|_, &mut at| {
+            let Some(place) = slots.get_mut(at) else { return false };
+            let keep = place.as_ref().is_some_and(|edge| edge.dirty || now.since(edge.last) < limit);
+            if !keep {
+                *place = None;
+                free.push(at);
+            }
+            keep
+        });
     }
 }

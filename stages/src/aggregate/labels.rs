@@ -1,6 +1,6 @@
 //! From an exchange to the labels it is counted under: which metric, which values, what `error.type`.
 
-use crate::flow::converged::Converged;
+use crate::flow::converged::{Converged, Names};
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::joined::Joined;
 use crate::flow::{conn::Role, message::Status};
@@ -61,21 +61,21 @@ impl SeriesKey {
 
     /// The key of the series in which `joined` is counted.
     pub(super) fn of(metric: Metric, joined: &Joined) -> Self {
-        let converged = &joined.converged;
-        let client = converged.exchange.side == Role::Client;
+        let Converged { exchange, names } = &joined.converged;
+        let client = exchange.side == Role::Client;
         let entry = metric.entry();
         Self {
             metric,
-            protocol: converged.exchange.protocol,
-            fault: fault(&converged.exchange),
-            port: if entry.has(Source::Port) { port(&converged.exchange) } else { 0 },
-            service: joined.service.key(),
-            method: key(&converged.method),
-            endpoint: endpoint(entry, converged),
-            collection: if entry.has(Source::Collection) { key(&converged.collection) } else { SymbolKey::NONE },
-            namespace: if entry.has(Source::Namespace) { key(&converged.namespace) } else { SymbolKey::NONE },
-            code: key(&converged.code),
-            peer: if client { key(&joined.peer) } else { SymbolKey::NONE },
+            protocol: exchange.protocol,
+            fault: fault(exchange),
+            port: if entry.has(Source::Port) { port(exchange) } else { 0 },
+            service: joined.parties.service.key(),
+            method: key(&names.method),
+            endpoint: endpoint(entry, names),
+            collection: if entry.has(Source::Collection) { key(&names.collection) } else { SymbolKey::NONE },
+            namespace: if entry.has(Source::Namespace) { key(&names.namespace) } else { SymbolKey::NONE },
+            code: key(&names.code),
+            peer: if client { key(&joined.parties.peer) } else { SymbolKey::NONE },
         }
     }
 }
@@ -98,26 +98,25 @@ pub(super) fn duration(exchange: &Exchange, now: Nanos) -> Nanos {
 /// Label names and values of the series of `joined` (whose key is `key`), in the order of the table, without the empty ones.
 /// Words that are not symbols of the exchange itself are kept in `words`.
 pub(super) fn labels(joined: &Joined, key: &SeriesKey, words: &mut Interner) -> Vec<(&'static str, Symbol)> {
-    let converged = &joined.converged;
-    let exchange = &converged.exchange;
+    let Converged { exchange, names } = &joined.converged;
     let client = exchange.side == Role::Client;
     let mut value = |source: Source| -> Option<Symbol> {
         match source {
-            Source::Method => Some(converged.method.clone()),
-            Source::Endpoint => Some(converged.endpoint.clone()),
-            Source::Summary => (key.endpoint != SymbolKey::NONE).then(|| converged.endpoint.clone()),
-            Source::Collection => Some(converged.collection.clone()),
-            Source::Namespace => Some(converged.namespace.clone()),
-            Source::OperationType => values::operation_type(converged.method.as_str()).map(|kind| words.intern(kind)),
+            Source::Method => Some(names.method.clone()),
+            Source::Endpoint => Some(names.endpoint.clone()),
+            Source::Summary => (key.endpoint != SymbolKey::NONE).then(|| names.endpoint.clone()),
+            Source::Collection => Some(names.collection.clone()),
+            Source::Namespace => Some(names.namespace.clone()),
+            Source::OperationType => values::operation_type(names.method.as_str()).map(|kind| words.intern(kind)),
             Source::Version => values::version(exchange.protocol.name()).map(|version| words.intern(version)),
-            Source::Code => Some(converged.code.clone()),
+            Source::Code => Some(names.code.clone()),
             Source::System => exchange.protocol.traits()?.system.map(|system| words.intern(system)),
-            Source::Peer => client.then(|| joined.peer.clone()),
+            Source::Peer => client.then(|| joined.parties.peer.clone()),
             Source::Port => (key.port != 0).then(|| words.intern(&key.port.to_string())),
             Source::Fixed(text) => Some(words.intern(text)),
             Source::Fault => match key.fault {
                 Fault::None => None,
-                Fault::Code => Some(converged.code.clone()),
+                Fault::Code => Some(names.code.clone()),
                 Fault::Other => Some(words.intern("_OTHER")),
                 Fault::Silence(why) => why.error_type().map(|word| words.intern(word)),
             },
@@ -129,21 +128,21 @@ pub(super) fn labels(joined: &Joined, key: &SeriesKey, words: &mut Interner) -> 
 }
 
 /// The port of the end that answers.
-fn port(exchange: &Exchange) -> u16 {
+pub(super) fn port(exchange: &Exchange) -> u16 {
     if exchange.side == Role::Server { exchange.conn.local.port() } else { exchange.conn.remote.port() }
 }
 
 /// An endpoint that is only the method again is no summary.
-fn endpoint(entry: &Entry, converged: &Converged) -> SymbolKey {
-    let summary = entry.has(Source::Summary) && converged.endpoint.key() != converged.method.key();
-    if summary || entry.has(Source::Endpoint) { key(&converged.endpoint) } else { SymbolKey::NONE }
+fn endpoint(entry: &Entry, names: &Names) -> SymbolKey {
+    let summary = entry.has(Source::Summary) && names.endpoint.key() != names.method.key();
+    if summary || entry.has(Source::Endpoint) { key(&names.endpoint) } else { SymbolKey::NONE }
 }
 
 fn key(symbol: &Symbol) -> SymbolKey {
     if symbol.is_empty() { SymbolKey::NONE } else { symbol.key() }
 }
 
-fn fault(exchange: &Exchange) -> Fault {
+pub(super) fn fault(exchange: &Exchange) -> Fault {
     if !exchange.is_error() {
         return Fault::None;
     }
@@ -161,6 +160,7 @@ mod tests {
 
     use super::*;
     use crate::flow::conn::{Address, ConnInfo, Owner, Transport};
+    use crate::flow::joined::Parties;
     use crate::flow::message::Addresses;
     use crate::text::{Text, Token};
     use std::net::Ipv4Addr;
@@ -204,16 +204,16 @@ mod tests {
         };
         let mut symbols = Interner::default();
         let mut symbol = |text| symbols.intern(text);
-        let converged = Converged {
-            exchange,
+        let names = Names {
             endpoint: symbol(endpoint),
             collection: symbol(collection),
             namespace: symbol(namespace),
             method: symbol(method),
             code: symbol(code),
         };
-        let joined =
-            Joined { converged, service: symbol("shop"), identity: 0, peer: symbol("db"), peer_watched: false };
+        let parties = Parties { service: symbol("shop"), identity: 0, peer: symbol("db"), peer_watched: false };
+        let converged = Converged { exchange, names: names.into() };
+        let joined = Joined { converged, parties: parties.into() };
         let series = SeriesKey::of(metric, &joined);
         let labels = labels(&joined, &series, &mut Interner::default());
         labels.into_iter().map(|(name, value)| (name, value.as_str().to_owned())).collect()

@@ -20,7 +20,7 @@ const UNKNOWN: &str = "unknown";
 
 /// The symbols of methods and codes.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct Words {
     /// By number of the protocol.
     methods: Vec<Interner>,
     codes: Interner,
@@ -29,7 +29,7 @@ pub(super) struct Names {
     none: Symbol,
 }
 
-impl Names {
+impl Words {
     /// `configured` are the methods of [`Methods::Configured`].
     pub(super) fn new(configured: &[Box<str>]) -> Self {
         let mut own = Interner::with_capacity(4);
@@ -85,12 +85,18 @@ impl Names {
             let code = values::code(traits.server_metric, code.as_str());
             return kept(&mut self.codes, code, &self.other);
         }
-        let silent = exchange.no_answer.is_some_and(|why| !matches!(why, NoAnswer::Lost | NoAnswer::Shutdown));
-        if exchange.status == Status::Unknown && !exchange.one_way && !silent {
-            return self.unknown.clone();
-        }
-        self.none.clone()
+        if is_unread(exchange) && !is_silent(exchange) { self.unknown.clone() } else { self.none.clone() }
     }
+}
+
+/// No answer came.
+pub(super) fn is_silent(exchange: &Exchange) -> bool {
+    exchange.no_answer.is_some_and(|why| !matches!(why, NoAnswer::Lost | NoAnswer::Shutdown))
+}
+
+/// An answer was due, and nobody read how it went.
+pub(super) fn is_unread(exchange: &Exchange) -> bool {
+    exchange.status == Status::Unknown && !exchange.one_way
 }
 
 /// The symbol of `text`, `_OTHER` when there is no room.
@@ -104,8 +110,8 @@ mod tests {
     use super::*;
     use crate::converge::rules::HTTP_METHODS;
 
-    fn names() -> Names {
-        Names::new(&HTTP_METHODS.iter().map(|&method| method.into()).collect::<Vec<_>>())
+    fn names() -> Words {
+        Words::new(&HTTP_METHODS.iter().map(|&method| method.into()).collect::<Vec<_>>())
     }
 
     #[test]

@@ -23,24 +23,24 @@ pub(super) struct Query {
 impl Converge {
     /// The names of an exchange whose target is a statement. If it is none, its endpoint is its method.
     pub(super) fn query(&mut self, now: Nanos, traits: &Traits, exchange: &Exchange, dialect: Dialect) -> Query {
-        let mut method = self.names.method(traits, &exchange.method);
+        let mut method = self.words.method(traits, &exchange.method);
         let mut room = [0; SQL_SUMMARY];
         let text = exchange.target.as_bytes();
         // The longest character has four bytes: nearer to the bound a text may have been cut there.
         let cut = text.len() + 4 > MAX_TARGET;
         let summary = sql::summarize(dialect, text, cut, &mut room);
         if summary.text.is_empty() || !is_statement(exchange, summary.operation) {
-            return Query { endpoint: method.clone(), method, collection: self.names.none() };
+            return Query { endpoint: method.clone(), method, collection: self.words.none() };
         }
         if RUNS.contains(&exchange.method.as_str()) && !summary.operation.is_empty() {
-            method = self.names.method(traits, &Token::from_wire_upper(summary.operation));
+            method = self.words.method(traits, &Token::from_wire_upper(summary.operation));
         }
         let endpoint = self.budgeted(now, exchange, utf8(summary.text));
         let full = endpoint.key() == self.symbols.overflow().key();
         // It is a part of the summary: there are no more of them than of summaries.
         let collection = utf8(summary.collection);
         let collection =
-            if full || collection.is_empty() { self.names.none() } else { self.symbols.intern(collection) };
+            if full || collection.is_empty() { self.words.none() } else { self.symbols.intern(collection) };
         Query { method, endpoint, collection }
     }
 }

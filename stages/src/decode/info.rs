@@ -32,7 +32,34 @@ pub(super) fn first(record: &Record, listeners: &ListeningPorts) -> ConnInfo {
     info
 }
 
-/// True if the record knows better than `info`. Cheap: it is asked of every record.
+/// What a header says of its connection, as it stands there: while that stays the same there are no news, and nothing has
+/// to be taken apart to see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heard {
+    laddr: u128,
+    raddr: u128,
+    pid: u32,
+    lport: u16,
+    rport: u16,
+    family: u8,
+    role: u8,
+}
+
+impl Heard {
+    pub(super) fn of(header: &EventHeader) -> Self {
+        Self {
+            laddr: u128::from_ne_bytes(header.laddr),
+            raddr: u128::from_ne_bytes(header.raddr),
+            pid: header.pid,
+            lport: header.lport,
+            rport: header.rport,
+            family: header.family,
+            role: header.role,
+        }
+    }
+}
+
+/// True if the record knows better than `info`.
 pub(super) fn is_news(info: &ConnInfo, record: &Record) -> bool {
     if record.role != Role::Unknown && record.role != info.role {
         return true;

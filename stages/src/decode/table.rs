@@ -1,8 +1,11 @@
 //! The connections of a shard: found by the kernel's number, ordered by when they last spoke.
 //!
 //! Slots are used again with a new generation. The order is a list through the slots, so that the one idle longest is
-//! known at once, however many there are; datagram sockets, which expire sooner, have a list of their own.
+//! known at once, however many there are; datagram sockets, which expire sooner, have a list of their own. A connection moves in
+//! its list at most once in a [stretch of time](Table::new), so that a record touches its own slot and not those of its
+//! neighbours, which are in no cache once there are many.
 
+use super::info::Heard;
 use super::turns::Progress;
 use crate::flow::conn::{ConnInfo, ConnKey};
 use crate::time::Nanos;
@@ -17,12 +20,16 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Conn {
     pub(super) key: ConnKey,
     pub(super) info: Arc<ConnInfo>,
+    /// What its last record said of it, which `info` knows.
+    pub(super) heard: Option<Heard>,
     /// How far it has come.
     pub(super) progress: Progress,
     /// Which set of listeners its role was asked of.
     pub(super) listeners: u32,
     /// When it last spoke, by the clock of the stages.
     spoke: Nanos,
+    /// When it last moved in its list; the list is in this order.
+    listed: Nanos,
 }
 
 #[derive(Debug)]
@@ -42,6 +49,7 @@ pub(super) struct Table {
     free: Vec<u32>,
     orders: [Order; 2],
     capacity: usize,
+    stretch: Nanos,
 }
 
 /// Ends of a list of slots, by when they last spoke.
@@ -65,10 +73,11 @@ impl Class {
 }
 
 impl Table {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// For `capacity` connections. The one idle longest is known to within `stretch`.
+    pub(super) fn new(capacity: usize, stretch: Nanos) -> Self {
         let by_id = HashMap::with_hasher(foldhash::fast::RandomState::default());
         let orders = [Order { oldest: NONE, newest: NONE }; 2];
-        Self { by_id, slots: Vec::new(), free: Vec::new(), orders, capacity: capacity.max(1) }
+        Self { by_id, slots: Vec::new(), free: Vec::new(), orders, capacity: capacity.max(1), stretch }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,14 +100,18 @@ impl Table {
 
     /// The connection in a slot, noted as having spoken now.
     pub(super) fn touch(&mut self, at: u32, now: Nanos) -> Option<&mut Conn> {
-        let class = Class::of(self.slot(at)?.conn.as_ref()?);
-        if self.order(class).newest != at {
-            self.unlink(at, class);
-            self.link(at, class);
-        }
+        let stretch = self.stretch;
         let conn = self.slot(at)?.conn.as_mut()?;
         conn.spoke = now;
-        Some(conn)
+        if now.since(conn.listed) >= stretch {
+            conn.listed = now;
+            let class = Class::of(conn);
+            if self.order(class).newest != at {
+                self.unlink(at, class);
+                self.link(at, class);
+            }
+        }
+        self.slot(at)?.conn.as_mut()
     }
 
     /// Takes in a connection; the caller has made room. Returns its slot.
@@ -111,7 +124,7 @@ impl Table {
         let class = if info.transport.is_datagram() { Class::Datagram } else { Class::Stream };
         if let Some(slot) = self.slot(at) {
             let key = ConnKey { slot: at, generation: slot.generation };
-            slot.conn = Some(Conn { key, info, progress, listeners, spoke: now });
+            slot.conn = Some(Conn { key, info, heard: None, progress, listeners, spoke: now, listed: now });
         }
         self.link(at, class);
         at
@@ -128,7 +141,7 @@ impl Table {
         Some(conn)
     }
 
-    /// The slot of a class idle longest, and since when.
+    /// The slot of a class idle longest (or less than a stretch shorter than that), and since when.
     pub(super) fn idlest(&self, class: Class) -> Option<(u32, Nanos)> {
         let [streams, datagrams] = self.orders;
         let at = if class == Class::Stream { streams.oldest } else { datagrams.oldest };
@@ -193,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_one_that_spoke_longest_ago_is_the_idlest_and_slots_return_with_a_new_generation() {
-        let mut table = Table::new(3);
+        let mut table = Table::new(3, Nanos::ZERO);
         let slots: Vec<u32> = (1..=3).map(|id| table.insert(info(id), Progress::default(), 0, Nanos(id))).collect();
         assert!(table.is_full());
         assert_eq!(table.idlest(Class::Stream), Some((slots[0], Nanos(1))));
@@ -209,5 +222,15 @@ mod tests {
             .map(|conn| conn.info.id)
             .collect();
         assert_eq!(order, [3, 1, 4]);
+    }
+
+    #[test]
+    fn the_idlest_is_known_to_within_a_stretch() {
+        let mut table = Table::new(3, Nanos(10));
+        let slots: Vec<u32> = (1..=3).map(|id| table.insert(info(id), Progress::default(), 0, Nanos(id))).collect();
+        table.touch(slots[0], Nanos(10)).unwrap();
+        assert_eq!(table.idlest(Class::Stream), Some((slots[0], Nanos(10))), "moved less than a stretch ago: stays");
+        table.touch(slots[0], Nanos(11)).unwrap();
+        assert_eq!(table.idlest(Class::Stream), Some((slots[1], Nanos(2))));
     }
 }

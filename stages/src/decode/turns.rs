@@ -100,6 +100,11 @@ impl Progress {
             return (if overtaken { Place::Start } else { Place::Within }, missed);
         }
         self.first = Some(direction_of(turn, direction));
+        if begins && turn == self.next && unseen == self.unseen {
+            // Nearly always: nothing was jumped over, and nothing is to be told.
+            self.next = turn.saturating_add(1);
+            return (Place::Start, Missed::default());
+        }
         let upto = if begins { turn } else { turn.saturating_add(1) };
         let missed = self.pass(direction, upto, unseen);
         self.next = turn.saturating_add(1);

@@ -2,6 +2,7 @@
 
 use super::converged::Converged;
 use crate::symbol::Symbol;
+use std::sync::Arc;
 
 /// What a process is a part of. Found off the data path and handed to `join` as facts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -25,6 +26,13 @@ pub struct Identity {
 pub struct Joined {
     /// The exchange with its dimensions.
     pub converged: Converged,
+    /// Who: one and the same for all exchanges between the same two, as far as `join` remembers them.
+    pub parties: Arc<Parties>,
+}
+
+/// Who took part in an exchange.
+#[derive(Debug, Clone)]
+pub struct Parties {
     /// The service that the watched process belongs to.
     pub service: Symbol,
     /// Number of its identity in the facts that `join` was given; 0 where none was known.

@@ -1,7 +1,7 @@
 //! Names of addresses: told ones, and those learned from DNS answers that were seen.
 
-use super::recent::Recent;
 use crate::limits;
+use crate::recent::Recent;
 use crate::symbol::{Interner, Symbol};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};

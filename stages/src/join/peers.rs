@@ -4,10 +4,10 @@
 //! knows who is at each end. An end that answered once is also known as an endpoint, for connections of which the other
 //! end was not seen yet.
 
-use super::recent::Recent;
 use crate::flow::conn::{Address, ConnInfo, Owner, Role};
 use crate::flow::exchange::Exchange;
 use crate::limits;
+use crate::recent::Recent;
 use crate::symbol::Symbol;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;

@@ -9,10 +9,10 @@
 //! process outlives news of the others.
 
 use super::fact::Wanted;
-use super::recent::Recent;
 use crate::flow::conn::Owner;
 use crate::flow::joined::Identity;
 use crate::limits;
+use crate::recent::Recent;
 use crate::symbol::{Interner, Symbol};
 use crate::time::Nanos;
 use foldhash::fast::RandomState;

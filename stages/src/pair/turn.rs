@@ -292,9 +292,10 @@ impl Turn<'_> {
         }
     }
 
-    /// Puts an exchange out. `why` counts where no answer has begun. True if it was there.
+    /// Puts an exchange out. `why` counts where no answer has begun. True if it was there. It is finished where it lies, because it
+    /// is large.
     pub(super) fn finish(&mut self, conn: &mut Connection, at: u32, why: Option<NoAnswer>) -> bool {
-        let Some(waiting) = self.slab.remove(&mut conn.line, at) else { return false };
+        let Some(waiting) = self.slab.waiting(at) else { return false };
         conn.waiting = conn.waiting.saturating_sub(1);
         for due in [&mut conn.request_due, &mut conn.response_due] {
             if *due == Due::Of(at) {
@@ -302,7 +303,7 @@ impl Turn<'_> {
             }
         }
         conn.nobodys_answers = conn.nobodys_answers.saturating_add(waiting.dropped_behind);
-        let mut exchange = waiting.exchange;
+        let exchange = &mut waiting.exchange;
         if !waiting.answering {
             exchange.no_answer = why;
         }
@@ -317,7 +318,9 @@ impl Turn<'_> {
             exchange.conn = Arc::clone(&conn.info);
         }
         self.ledger.passed += 1;
-        self.report(exchange);
+        self.account.reported += 1;
+        self.ledger.emitted += 1;
+        self.slab.remove(&mut conn.line, at, self.out);
         true
     }
 

@@ -175,13 +175,15 @@ impl Slab {
         Some((at, entry.waiting.as_ref()?.since))
     }
 
-    /// Takes a request out.
-    pub(super) fn remove(&mut self, line: &mut List, at: u32) -> Option<Waiting> {
+    /// Takes a request out; its exchange goes into `out`.
+    pub(super) fn remove(&mut self, line: &mut List, at: u32, out: &mut Vec<Exchange>) {
         self.stop_timer(at);
         self.unlink(line, at, On::Line);
-        let waiting = self.entry(at)?.waiting.take()?;
-        if let Some(id) = waiting.id {
-            let key = (waiting.flow, id);
+        let Some(waiting) = self.entry(at).and_then(|entry| entry.waiting.take()) else { return };
+        let (flow, id) = (waiting.flow, waiting.id);
+        out.push(waiting.exchange);
+        if let Some(id) = id {
+            let key = (flow, id);
             let mut chain = self.chains.get(&key).copied().unwrap_or_default();
             self.unlink(&mut chain, at, On::Chain);
             match chain.first() {
@@ -191,7 +193,6 @@ impl Slab {
         }
         self.len -= 1;
         self.free.push(at);
-        Some(waiting)
     }
 
     fn start_timer(&mut self, at: u32, timer: usize) {

@@ -23,7 +23,7 @@ use crate::time::Nanos;
 use asked::{Asked, Queue};
 use body::{Body, Chunked, Reach};
 use h2c::Offer;
-use head::{Fields, Partial};
+use head::{Fields, Lines, Partial};
 use std::num::NonZeroU64;
 use web_call::{Call, Numbers};
 
@@ -72,7 +72,7 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Lane {
     phase: Phase,
-    /// Of which the head is being read.
+    /// Of which the head began in bytes that are gone.
     draft: Option<Message>,
     /// Of which the head went out and the end is due.
     open: Option<Open>,
@@ -264,7 +264,10 @@ impl State {
         }
         match lane.phase {
             Phase::Start => self.start(context, input, sink),
-            Phase::StartLine | Phase::Head => self.head(context, input, 0, sink),
+            Phase::StartLine | Phase::Head => {
+                let Some(draft) = lane.draft.take() else { return Step::Lost };
+                self.head(context, input, 0, draft, sink)
+            }
             Phase::Body(body) => self.body(context, body, input, sink),
             Phase::Unframed => {
                 lane.count(input.len() as u64);
@@ -282,15 +285,16 @@ impl State {
         }
         let request = context.is_request();
         let lane = self.lane(context);
-        match read_start_line(request, lane.resync, context, input) {
-            Ok(Some((draft, len, whole))) => {
+        let kind = if request { MessageKind::Request } else { MessageKind::Response };
+        let mut draft = Message::new(kind, Part::Head, Protocol::Http1, context.direction, context.start);
+        match read_start_line(&mut draft, lane.resync, input) {
+            Ok(Some((len, whole))) => {
                 lane.resync = false;
                 lane.torn = false;
-                lane.draft = Some(draft);
                 lane.fields = Fields::default();
                 lane.partial.clear();
                 lane.phase = if whole { Phase::Head } else { Phase::StartLine };
-                self.head(context, input, len, sink)
+                self.head(context, input, len, draft, sink)
             }
             Ok(None) => Step::NeedMore(NonZeroU64::MIN),
             Err(_) if lane.resync => {
@@ -306,38 +310,34 @@ impl State {
         }
     }
 
-    /// In the head; `from` bytes of the input are read already.
-    fn head(&mut self, context: Context, input: &[u8], from: usize, sink: &mut dyn Sink) -> Step {
+    /// In the head of `draft`; `from` bytes of the input are read already.
+    fn head(&mut self, context: Context, input: &[u8], from: usize, mut draft: Message, sink: &mut dyn Sink) -> Step {
         let lane = self.lane(context);
-        let mut at = from;
-        loop {
-            let rest = input.get(at..).unwrap_or(&[]);
-            let Some(end) = memchr::memchr(b'\n', rest) else {
-                if lane.phase == Phase::Head {
-                    lane.partial.push(rest);
-                }
-                lane.draft_bytes(input.len());
-                return consumed(input.len());
-            };
-            at += end + 1;
+        let rest = input.get(from..).unwrap_or(&[]);
+        let mut lines = Lines::new(rest);
+        let over = loop {
+            let Some(line) = lines.next() else { break false };
             if lane.phase == Phase::StartLine {
                 lane.phase = Phase::Head;
-                continue;
+            } else if !lane.field(line) {
+                break true;
             }
-            let line = rest.get(..end).unwrap_or(rest);
-            if !lane.field(line) {
-                break;
+        };
+        let at = from + lines.passed();
+        if !over {
+            if lane.phase == Phase::Head {
+                lane.partial.push(input.get(at..).unwrap_or(&[]));
             }
+            draft.bytes = draft.bytes.saturating_add(input.len() as u64);
+            lane.draft = Some(draft);
+            return consumed(input.len());
         }
-        lane.draft_bytes(at);
-        self.headed(context, input, at, sink)
+        draft.bytes = draft.bytes.saturating_add(at as u64);
+        self.headed(context, input, at, draft, sink)
     }
 
-    /// The head is read: `input` from `at` on is body, or the next message.
-    fn headed(&mut self, context: Context, input: &[u8], at: usize, sink: &mut dyn Sink) -> Step {
-        let Some(mut message) = self.lane(context).draft.take() else {
-            return Step::Lost;
-        };
+    /// The head of `message` is read: `input` from `at` on is body, or the next message.
+    fn headed(&mut self, context: Context, input: &[u8], at: usize, mut message: Message, sink: &mut dyn Sink) -> Step {
         message.end = context.at;
         let (framing, orphan) = self.framing(context, &mut message, sink);
         if message.kind == MessageKind::Response {
@@ -560,12 +560,6 @@ impl Lane {
         more
     }
 
-    fn draft_bytes(&mut self, n: usize) {
-        if let Some(draft) = &mut self.draft {
-            draft.bytes = draft.bytes.saturating_add(n as u64);
-        }
-    }
-
     fn count(&mut self, n: u64) {
         if let Some(open) = &mut self.open {
             open.bytes = open.bytes.saturating_add(n);
@@ -619,14 +613,10 @@ impl Lane {
     }
 }
 
-/// The message that a start line begins, how many bytes were read, and whether the line was whole. `None`: more bytes decide.
-/// `doubtful`: these bytes may begin anywhere, also within a line.
-fn read_start_line(
-    request: bool,
-    doubtful: bool,
-    context: Context,
-    input: &[u8],
-) -> Result<Option<(Message, usize, bool)>, Malformed> {
+/// Reads a start line into the message that it begins: how many bytes were read, and whether the line was whole. `None`: more
+/// bytes decide. `doubtful`: these bytes may begin anywhere, also within a line.
+fn read_start_line(message: &mut Message, doubtful: bool, input: &[u8]) -> Result<Option<(usize, bool)>, Malformed> {
+    let request = message.kind == MessageKind::Request;
     if request && doubtful {
         // The end of a method is a token as well.
         match probe::probe(input) {
@@ -638,8 +628,6 @@ fn read_start_line(
     let end = memchr::memchr(b'\n', input);
     let whole = end.and_then(|end| input.get(..end)).map(line::trim_cr);
     let len = end.map_or(input.len(), |end| end + 1);
-    let kind = if request { MessageKind::Request } else { MessageKind::Response };
-    let mut message = Message::new(kind, Part::Head, Protocol::Http1, context.direction, context.start);
     match (request, whole) {
         (true, Some(text)) => {
             let text = if doubtful {
@@ -674,17 +662,21 @@ fn read_start_line(
             }
         }
     }
-    Ok(Some((message, len, whole.is_some())))
+    Ok(Some((len, whole.is_some())))
 }
 
 /// Refuses what cannot become a status line without waiting for a line end that may never come.
-fn early_status(input: &[u8]) -> Result<Option<(Message, usize, bool)>, Malformed> {
+fn early_status(input: &[u8]) -> Result<Option<(usize, bool)>, Malformed> {
     let agree = input.iter().zip(probe::VERSION).all(|(have, want)| have == want);
     if agree { Ok(None) } else { Err(Malformed { field: "HTTP-version", kind: "is not HTTP/1.x" }) }
 }
 
 fn status_code(message: &Message) -> u16 {
-    message.code.as_str().parse().unwrap_or(0)
+    message
+        .code
+        .as_bytes()
+        .iter()
+        .fold(0, |code: u16, digit| code.wrapping_mul(10).wrapping_add(u16::from(digit.wrapping_sub(b'0'))))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ fn one(stage: &mut Converge, exchange: Exchange) -> Converged {
 }
 
 fn route(stage: &mut Converge, target: &str) -> String {
-    one(stage, get(&server(), target, "200")).endpoint.as_str().to_owned()
+    one(stage, get(&server(), target, "200")).names.endpoint.as_str().to_owned()
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn services_learn_apart() {
     for n in 0..30 {
         route(&mut stage, &format!("/u/name-{n}-x"));
     }
-    assert_eq!(one(&mut stage, get(&other, "/u/name-1-x", "200")).endpoint.as_str(), "/u/name-1-x");
+    assert_eq!(one(&mut stage, get(&other, "/u/name-1-x", "200")).names.endpoint.as_str(), "/u/name-1-x");
     assert_eq!(stage.services(), 2);
 }
 
@@ -110,11 +110,17 @@ fn redis_has_its_command_and_never_a_key() {
     let mut stage = stage();
     let redis = conn(3, owner(12, "redis-server"), Role::Server, "127.0.0.1:6379", "127.0.0.1:50000");
     let known = one(&mut stage, exchange(&redis, Protocol::Redis, "HSET", "user:42", ""));
-    assert_eq!((known.method.as_str(), known.endpoint.as_str(), known.code.as_str()), ("HSET", "HSET", ""));
+    assert_eq!(
+        (known.names.method.as_str(), known.names.endpoint.as_str(), known.names.code.as_str()),
+        ("HSET", "HSET", "")
+    );
     let wrong = one(&mut stage, exchange(&redis, Protocol::Redis, "PASSWORD123", "", "ERR"));
-    assert_eq!((wrong.method.as_str(), wrong.endpoint.as_str(), wrong.code.as_str()), ("_OTHER", "_OTHER", "ERR"));
+    assert_eq!(
+        (wrong.names.method.as_str(), wrong.names.endpoint.as_str(), wrong.names.code.as_str()),
+        ("_OTHER", "_OTHER", "ERR")
+    );
     let unseen = one(&mut stage, exchange(&redis, Protocol::Redis, "", "", ""));
-    assert_eq!(unseen.method.as_str(), "unknown");
+    assert_eq!(unseen.names.method.as_str(), "unknown");
 }
 
 #[test]
@@ -122,7 +128,10 @@ fn dns_has_a_type_and_a_suffix_only_if_asked_for() {
     let dns = conn(4, owner(13, "app"), Role::Client, "10.0.0.1:40000", "10.0.0.53:53");
     let ask = |name| exchange(&dns, Protocol::Dns, "AAAA", name, "NXDOMAIN");
     let plain = one(&mut stage(), ask("www.example.org"));
-    assert_eq!((plain.method.as_str(), plain.endpoint.as_str(), plain.code.as_str()), ("AAAA", "", "NXDOMAIN"));
+    assert_eq!(
+        (plain.names.method.as_str(), plain.names.endpoint.as_str(), plain.names.code.as_str()),
+        ("AAAA", "", "NXDOMAIN")
+    );
     let mut stage = Converge::new(ConvergeRules { dns_labels: 2, endpoints: 2, ..ConvergeRules::default() });
     for (name, expected) in [
         ("www.example.org", "example.org"),
@@ -131,7 +140,7 @@ fn dns_has_a_type_and_a_suffix_only_if_asked_for() {
         ("example.net", "_overflow"),
         (".", ""),
     ] {
-        assert_eq!(one(&mut stage, ask(name)).endpoint.as_str(), expected, "{name}");
+        assert_eq!(one(&mut stage, ask(name)).names.endpoint.as_str(), expected, "{name}");
     }
     assert_eq!(stage.overflowed(), 1);
 }
@@ -141,11 +150,11 @@ fn a_code_is_unknown_when_it_was_not_captured_and_empty_without_an_answer() {
     let mut stage = stage();
     let mut unseen = get(&server(), "/", "");
     unseen.status = Status::Unknown;
-    assert_eq!(one(&mut stage, unseen).code.as_str(), "unknown");
-    assert_eq!(one(&mut stage, unanswered(&server(), NoAnswer::Timeout)).code.as_str(), "");
-    assert_eq!(one(&mut stage, unanswered(&server(), NoAnswer::Lost)).code.as_str(), "unknown");
-    assert_eq!(one(&mut stage, get(&server(), "/", "2x0")).code.as_str(), "_OTHER");
-    assert_eq!(one(&mut stage, get(&server(), "/", "200")).code.as_str(), "200");
+    assert_eq!(one(&mut stage, unseen).names.code.as_str(), "unknown");
+    assert_eq!(one(&mut stage, unanswered(&server(), NoAnswer::Timeout)).names.code.as_str(), "");
+    assert_eq!(one(&mut stage, unanswered(&server(), NoAnswer::Lost)).names.code.as_str(), "unknown");
+    assert_eq!(one(&mut stage, get(&server(), "/", "2x0")).names.code.as_str(), "_OTHER");
+    assert_eq!(one(&mut stage, get(&server(), "/", "200")).names.code.as_str(), "200");
 }
 
 #[test]
@@ -185,8 +194,8 @@ proptest! {
         prop_assert_eq!(out.len(), n);
         prop_assert!(stage.route_nodes() <= limits::MAX_ROUTE_NODES + 2);
         for converged in &out {
-            prop_assert!(converged.endpoint.as_str().len() <= limits::MAX_SYMBOL);
-            prop_assert!(!converged.endpoint.as_str().contains('?'));
+            prop_assert!(converged.names.endpoint.as_str().len() <= limits::MAX_SYMBOL);
+            prop_assert!(!converged.names.endpoint.as_str().contains('?'));
         }
         // A place opens once, so that after a pass for each level of the tree all answers are settled, and few.
         let mut pass = || targets.iter().map(|target| route(&mut stage, target)).collect::<Vec<_>>();

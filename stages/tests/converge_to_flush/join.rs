@@ -36,7 +36,9 @@ fn wanted(stage: &mut Join) -> Vec<Wanted> {
 }
 
 fn names(out: &[Joined]) -> Vec<(&str, &str, bool)> {
-    out.iter().map(|joined| (joined.service.as_str(), joined.peer.as_str(), joined.peer_watched)).collect()
+    out.iter()
+        .map(|joined| (joined.parties.service.as_str(), joined.parties.peer.as_str(), joined.parties.peer_watched))
+        .collect()
 }
 
 fn targets(out: &[Joined]) -> Vec<&str> {
@@ -67,7 +69,7 @@ fn an_exchange_waits_for_the_name_of_its_process_and_goes_on_in_order() {
     let out = feed(&mut stage, ms(1), vec![get(&conn, "/c", "200")]);
     assert_eq!(targets(&out), ["/a", "/b", "/c"]);
     assert_eq!(names(&out), [("shop", "", false); 3]);
-    assert_eq!(stage.identities()[out[0].identity as usize - 1].service.as_ref(), "shop");
+    assert_eq!(stage.identities()[out[0].parties.identity as usize - 1].service.as_ref(), "shop");
     assert!(wanted(&mut stage).is_empty());
 }
 
@@ -78,7 +80,7 @@ fn without_an_answer_it_goes_on_by_its_thread_name_and_a_late_answer_still_count
     feed(&mut stage, NOW, vec![get(&conn, "/a", "200")]);
     assert!(tick(&mut stage, ms(249)).is_empty());
     let out = tick(&mut stage, ms(250));
-    assert_eq!((names(&out), out[0].identity), (vec![("worker", "", false)], 0));
+    assert_eq!((names(&out), out[0].parties.identity), (vec![("worker", "", false)], 0));
     assert_eq!(stage.expired(), 1);
     assert_eq!(names(&feed(&mut stage, ms(251), vec![get(&conn, "/b", "200")])), [("worker", "", false)]);
     stage.learn(is(10, "shop"));
@@ -215,7 +217,7 @@ fn names_of_addresses_come_from_answers_then_hosts_then_the_address() {
             to(7, "[::ffff:192.0.2.1]:443"),
         ],
     );
-    let peers: Vec<_> = out.iter().map(|joined| joined.peer.as_str()).collect();
+    let peers: Vec<_> = out.iter().map(|joined| joined.parties.peer.as_str()).collect();
     assert_eq!(peers, ["api.example.org", "two.hosts", "192.0.2.3", "127.0.0.9", "api.example.org"]);
 }
 
@@ -240,7 +242,7 @@ fn a_process_that_was_told_before_it_was_seen_never_goes_by_its_thread_name() {
     assert_eq!(wanted(&mut stage).len(), 1);
     let out = tick(&mut stage, ms(250));
     assert_eq!(
-        out.iter().map(|joined| joined.service.as_str()).collect::<Vec<_>>(),
+        out.iter().map(|joined| joined.parties.service.as_str()).collect::<Vec<_>>(),
         ["shop"],
         "nobody answered in time"
     );
@@ -248,7 +250,7 @@ fn a_process_that_was_told_before_it_was_seen_never_goes_by_its_thread_name() {
     other.owner.cgroup_id += 1;
     feed(&mut stage, ms(600), vec![get(&Arc::new(other), "/", "200")]);
     let out = tick(&mut stage, ms(900));
-    assert_ne!(out[0].service.as_str(), "shop", "the number was given to a process of another cgroup");
+    assert_ne!(out[0].parties.service.as_str(), "shop", "the number was given to a process of another cgroup");
 }
 
 #[test]

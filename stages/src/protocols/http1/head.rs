@@ -85,11 +85,93 @@ impl Partial {
     }
 }
 
+/// The whole lines at the beginning of some bytes, without their LF. Eight bytes at a time: lines of a head are short, and a
+/// vectorised search for the end of each takes longer to begin than to find it.
+pub(super) struct Lines<'a> {
+    bytes: &'a [u8],
+    /// Where the next line begins.
+    at: usize,
+    words: std::slice::Iter<'a, [u8; 8]>,
+    /// Behind the last whole word.
+    tail: &'a [u8],
+    /// Where the word at hand ends.
+    end: usize,
+    /// The high bit of each byte of it that is an LF, as far as it was not given yet.
+    ends: u64,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        let (words, tail) = bytes.as_chunks();
+        Self { bytes, at: 0, words: words.iter(), tail, end: 0, ends: 0 }
+    }
+
+    /// Bytes of the lines given so far, with their ends.
+    pub(super) fn passed(&self) -> usize {
+        self.at
+    }
+
+    /// The next eight bytes, zeros behind the end.
+    #[inline]
+    fn word(&mut self) -> Option<u64> {
+        if let Some(word) = self.words.next() {
+            return Some(u64::from_le_bytes(*word));
+        }
+        let tail = std::mem::take(&mut self.tail);
+        let word = tail.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        (!tail.is_empty()).then_some(word)
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        const ONES: u64 = u64::MAX / 0xff;
+        const HIGH: u64 = ONES << 7;
+        while self.ends == 0 {
+            let others = self.word()? ^ (ONES * b'\n' as u64);
+            // Exactly the bytes that are zero in it; no carry from one into the next.
+            self.ends = !(((others & !HIGH) + !HIGH) | others | !HIGH);
+            self.end += 8;
+        }
+        let end = self.end - 8 + usize::try_from(self.ends.trailing_zeros() / 8).unwrap_or(0);
+        self.ends &= self.ends - 1;
+        let line = self.bytes.get(self.at..end);
+        self.at = end + 1;
+        line
+    }
+}
+
 impl Fields {
     /// One line without its LF. False: it was the empty line that ends the head.
+    #[inline]
     pub(super) fn line(&mut self, line: &[u8], whole: bool) -> bool {
+        // Most lines begin like none of the fields that matter, nor like a folded or an empty line: eight bytes tell, and nobody has
+        // to know where their names end. Setting that bit makes capitals small, and no two letters the same.
+        const SMALL: u64 = u64::from_le_bytes(*b"        ");
+        const CONTENT: u64 = u64::from_le_bytes(*b"content-");
+        const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
+        const GRPC: u64 = u64::from_le_bytes(*b"grpc-sta");
+        const UPGRADE: u64 = u64::from_le_bytes(*b"upgrade\0");
+        let matters = |word: u64| {
+            let small = word | SMALL;
+            matches!(small, CONTENT | TRANSFER | GRPC) || small << 8 >> 8 == UPGRADE
+        };
+        match line.first_chunk() {
+            Some(word) if !matches!(line.first(), Some(b' ' | b'\t')) && !matters(u64::from_le_bytes(*word)) => {
+                self.last = Field::Other;
+                true
+            }
+            _ => self.looked_at(line, whole),
+        }
+    }
+
+    /// As [`Fields::line`], of any line.
+    fn looked_at(&mut self, line: &[u8], whole: bool) -> bool {
         let line = trim_cr(line);
-        let Some(first) = line.first() else { return false };
+        let Some(&first) = line.first() else { return false };
         if matches!(first, b' ' | b'\t') {
             // obs-fold: the value goes on.
             self.value(self.last, line, whole);
@@ -201,6 +283,22 @@ mod tests {
         let mut fields = Fields::default();
         assert!(fields.line(partial.line(), partial.whole()));
         assert!(fields.bad && fields.content_length.is_none());
+    }
+
+    #[test]
+    fn finds_the_same_lines_as_a_search_byte_by_byte() {
+        let text = b"a\n\n\x0b\x8a\n0123456\n01234567\n012345678\r\n\n\n\n\n\n\n\n\n\xff\n\0\0\0\0\0\0\0\0\0\n\x0a\x0a1234567890123";
+        for from in 0..text.len() {
+            for to in from..=text.len() {
+                let bytes = &text[from..to];
+                let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                let mut expected: Vec<&[u8]> = bytes[..whole].split(|byte| *byte == b'\n').collect();
+                expected.pop();
+                let mut lines = Lines::new(bytes);
+                assert_eq!(lines.by_ref().collect::<Vec<_>>(), expected, "{from}..{to}");
+                assert_eq!(lines.passed(), whole);
+            }
+        }
     }
 
     #[test]

@@ -112,7 +112,9 @@ impl Command {
         if index == 0 {
             self.method = Token::from_wire_upper(bytes);
             (self.key, self.effect) = shape(self.method.as_bytes());
-            self.may_block = BLOCKING.contains(&self.method.as_bytes());
+            let method = self.method.as_bytes();
+            // All of them begin with one of these.
+            self.may_block = matches!(method, [b'B' | b'W', ..]) && BLOCKING.contains(&method);
             return;
         }
         match self.key {
@@ -163,22 +165,108 @@ impl Command {
 
 /// Key position and effect of a command in upper case.
 fn shape(method: &[u8]) -> (Key, Effect) {
-    match method {
-        b"SUBSCRIBE" | b"PSUBSCRIBE" | b"SSUBSCRIBE" => (Key::Absent, Effect::Subscribe),
-        b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" => (Key::Absent, Effect::Unsubscribe),
-        b"RESET" => (Key::Absent, Effect::Reset),
-        b"MONITOR" => (Key::Absent, Effect::Monitor),
-        b"SYNC" | b"PSYNC" => (Key::Absent, Effect::Replicate),
-        b"OBJECT" | b"XGROUP" | b"XINFO" | b"MEMORY" | b"BITOP" | b"ZUNION" | b"ZINTER" | b"ZDIFF" | b"ZINTERCARD"
-        | b"SINTERCARD" | b"LMPOP" | b"ZMPOP" => (Key::At(2), Effect::Plain),
-        b"MIGRATE" => (Key::At(3), Effect::Plain),
-        b"EVAL" | b"EVALSHA" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL" | b"FCALL_RO" | b"BLMPOP" | b"BZMPOP" => {
-            (Key::Counted(2), Effect::Plain)
-        }
-        b"XREAD" | b"XREADGROUP" => (Key::AfterStreams, Effect::Plain),
-        _ if KEYLESS.contains(&method) => (Key::Absent, Effect::Plain),
-        _ => (Key::At(1), Effect::Plain),
+    let usual = (Key::At(1), Effect::Plain);
+    if !may_be_special(method) {
+        return usual;
     }
+    let name = packed(method);
+    let found = SORTED.binary_search_by(|(special, ..)| special.cmp(&name)).ok().and_then(|at| SORTED.get(at));
+    found.map_or(usual, |(_, key, effect)| (*key, *effect))
+}
+
+/// The exceptions that do more than to hold no key.
+const SHAPES: &[(&[u8], Key, Effect)] = &[
+    (b"SUBSCRIBE", Key::Absent, Effect::Subscribe),
+    (b"PSUBSCRIBE", Key::Absent, Effect::Subscribe),
+    (b"SSUBSCRIBE", Key::Absent, Effect::Subscribe),
+    (b"UNSUBSCRIBE", Key::Absent, Effect::Unsubscribe),
+    (b"PUNSUBSCRIBE", Key::Absent, Effect::Unsubscribe),
+    (b"SUNSUBSCRIBE", Key::Absent, Effect::Unsubscribe),
+    (b"RESET", Key::Absent, Effect::Reset),
+    (b"MONITOR", Key::Absent, Effect::Monitor),
+    (b"SYNC", Key::Absent, Effect::Replicate),
+    (b"PSYNC", Key::Absent, Effect::Replicate),
+    (b"OBJECT", Key::At(2), Effect::Plain),
+    (b"XGROUP", Key::At(2), Effect::Plain),
+    (b"XINFO", Key::At(2), Effect::Plain),
+    (b"MEMORY", Key::At(2), Effect::Plain),
+    (b"BITOP", Key::At(2), Effect::Plain),
+    (b"ZUNION", Key::At(2), Effect::Plain),
+    (b"ZINTER", Key::At(2), Effect::Plain),
+    (b"ZDIFF", Key::At(2), Effect::Plain),
+    (b"ZINTERCARD", Key::At(2), Effect::Plain),
+    (b"SINTERCARD", Key::At(2), Effect::Plain),
+    (b"LMPOP", Key::At(2), Effect::Plain),
+    (b"ZMPOP", Key::At(2), Effect::Plain),
+    (b"MIGRATE", Key::At(3), Effect::Plain),
+    (b"EVAL", Key::Counted(2), Effect::Plain),
+    (b"EVALSHA", Key::Counted(2), Effect::Plain),
+    (b"EVAL_RO", Key::Counted(2), Effect::Plain),
+    (b"EVALSHA_RO", Key::Counted(2), Effect::Plain),
+    (b"FCALL", Key::Counted(2), Effect::Plain),
+    (b"FCALL_RO", Key::Counted(2), Effect::Plain),
+    (b"BLMPOP", Key::Counted(2), Effect::Plain),
+    (b"BZMPOP", Key::Counted(2), Effect::Plain),
+    (b"XREAD", Key::AfterStreams, Effect::Plain),
+    (b"XREADGROUP", Key::AfterStreams, Effect::Plain),
+];
+
+/// All exceptions, by their names as numbers.
+static SORTED: [(u128, Key, Effect); SHAPES.len() + KEYLESS.len()] = sorted();
+
+/// By first letter: a bit for each length that some exception with it has.
+static LENGTHS: [u32; 26] = lengths();
+
+/// False for most commands: they are no exceptions, and need not be searched for.
+fn may_be_special(method: &[u8]) -> bool {
+    let Some(first) = method.first() else { return false };
+    let lengths = LENGTHS.get(usize::from(first.wrapping_sub(b'A'))).copied().unwrap_or(0);
+    u32::try_from(method.len()).is_ok_and(|len| lengths.checked_shr(len).unwrap_or(0) & 1 == 1)
+}
+
+/// A name of at most 16 bytes as a number; of a longer one, its beginning.
+#[expect(clippy::indexing_slicing, reason = "within both bounds; also evaluated at compile time")]
+const fn packed(name: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    while at < name.len() && at < bytes.len() {
+        bytes[at] = name[at];
+        at += 1;
+    }
+    u128::from_be_bytes(bytes)
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn sorted() -> [(u128, Key, Effect); SHAPES.len() + KEYLESS.len()] {
+    let mut all = [(0, Key::Absent, Effect::Plain); SHAPES.len() + KEYLESS.len()];
+    let mut n = 0;
+    while n < all.len() {
+        let (name, key, effect) =
+            if n < SHAPES.len() { SHAPES[n] } else { (KEYLESS[n - SHAPES.len()], Key::Absent, Effect::Plain) };
+        assert!(name.len() <= 16);
+        let new = (packed(name), key, effect);
+        // Into its place among those that are there.
+        let mut at = n;
+        while at > 0 && all[at - 1].0 > new.0 {
+            all[at] = all[at - 1];
+            at -= 1;
+        }
+        all[at] = new;
+        n += 1;
+    }
+    all
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn lengths() -> [u32; 26] {
+    let mut lengths = [0; 26];
+    let mut at = 0;
+    while at < SHAPES.len() + KEYLESS.len() {
+        let name = if at < SHAPES.len() { SHAPES[at].0 } else { KEYLESS[at - SHAPES.len()] };
+        lengths[(name[0] - b'A') as usize] |= 1 << name.len();
+        at += 1;
+    }
+    lengths
 }
 
 /// Commands that wait for what others do (`COMMAND LIST FILTERBY ACLCAT blocking`, and the two that wait for replicas). `XREAD` and `XREADGROUP` do so only with the word BLOCK.
@@ -427,6 +515,22 @@ pub(super) fn is_known(word: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_special_command_is_looked_up_and_the_frequent_ones_are_not() {
+        for (name, key, effect) in SHAPES {
+            assert_eq!(shape(name), (*key, *effect), "{}", String::from_utf8_lossy(name));
+        }
+        for name in KEYLESS {
+            assert_eq!(shape(name), (Key::Absent, Effect::Plain), "{}", String::from_utf8_lossy(name));
+        }
+        assert!(BLOCKING.iter().all(|name| matches!(name, [b'B' | b'W', ..])));
+        assert!(
+            ![&b"GET"[..], b"SET", b"MGET", b"HSET", b"HGET", b"ZADD", b"", b"a", b"\xff"]
+                .iter()
+                .any(|name| may_be_special(name))
+        );
+    }
 
     #[test]
     fn the_table_is_sorted_for_its_search() {

@@ -19,16 +19,40 @@ pub(super) enum Line<'a> {
 /// The line at the beginning of `bytes`, of at most `max` bytes.
 pub(super) fn line(bytes: &[u8], max: usize) -> Line<'_> {
     let window = bytes.get(..max.saturating_add(2)).unwrap_or(bytes);
-    match window.windows(2).position(|pair| pair == b"\r\n").and_then(|end| window.get(..end)) {
+    match line_end(window).and_then(|end| window.get(..end)) {
         Some(line) => Line::Whole(line),
         None if window.len() == max.saturating_add(2) => Line::Long,
         None => Line::Short,
     }
 }
 
+/// Where the first CR LF is.
+pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let rest = bytes.get(from..)?;
+        let cr = rest.iter().position(|byte| *byte == b'\r')?;
+        if rest.get(cr + 1) == Some(&b'\n') {
+            return Some(from + cr);
+        }
+        from += cr + 1;
+    }
+}
+
 /// The line of a length or a count.
 pub(super) fn number_line(bytes: &[u8]) -> Line<'_> {
     line(bytes, MAX_NUMBER)
+}
+
+/// A type and a number of one or two digits, with CR LF, as most lengths and counts are: the number, and the bytes of all that.
+/// `None`: something else, or not all there.
+#[inline]
+pub(super) fn short_count(bytes: &[u8]) -> Option<(u8, usize)> {
+    match *bytes {
+        [_, ones @ b'0'..=b'9', b'\r', b'\n', ..] => Some((ones - b'0', 4)),
+        [_, tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => Some((10 * (tens - b'0') + (ones - b'0'), 5)),
+        _ => None,
+    }
 }
 
 /// A length or count (`None` inside: null, written as -1).
@@ -81,6 +105,17 @@ mod tests {
         assert_eq!(count(b"4294967296"), Some(Some(MAX_COUNT)));
         assert_eq!(count(b"4294967297"), None);
         assert_eq!(count(b"99999999999999999999"), None);
+    }
+
+    #[test]
+    fn short_counts_are_counts() {
+        for n in 0..=99_u8 {
+            let text = format!("${n}\r\nx");
+            assert_eq!(short_count(text.as_bytes()), Some((n, text.len() - 1)));
+        }
+        for other in ["$-1\r\n", "$100\r\n", "$1\r", "$1\n\n", "$\r\n", "$a\r\n", ""] {
+            assert_eq!(short_count(other.as_bytes()), None, "{other:?}");
+        }
     }
 
     #[test]

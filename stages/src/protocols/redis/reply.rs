@@ -7,7 +7,7 @@
 //! because the time of the last of them is the end of the replies that were not seen.
 
 use super::ledger::Ledger;
-use super::line::{Line, count, line, number_line};
+use super::line::{Line, count, line, line_end, number_line};
 use super::request::{consumed, malformed, need};
 use super::{MAX_ELEMENTS, MAX_LINE};
 use crate::flow::message::{Message, MessageKind, Part, Status};
@@ -306,14 +306,15 @@ impl Open {
         }
     }
 
-    fn message(&self, part: Part, context: Context) -> Message {
+    /// The reply, or its beginning or end. Takes its code.
+    fn message(&mut self, part: Part, context: Context) -> Message {
         let mut message = Message::new(self.kind, part, Protocol::Redis, context.direction, self.start);
         message.end = self.end;
         message.bytes = self.bytes;
         message.cut = self.cut;
         if part != Part::End {
             message.status = self.status;
-            message.code = self.code.clone();
+            message.code = std::mem::take(&mut self.code);
         }
         message
     }
@@ -337,7 +338,7 @@ impl Open {
                     self.next = Next::Element;
                     return Ok(1);
                 }
-                match rest.windows(2).position(|pair| pair == b"\r\n") {
+                match line_end(rest) {
                     Some(at) => {
                         self.next = Next::Element;
                         Ok(at + 2)

@@ -7,7 +7,7 @@
 use super::MAX_LINE;
 use super::command::{Command, Need};
 use super::ledger::Ledger;
-use super::line::{Line, count, number_line};
+use super::line::{Line, count, number_line, short_count};
 use super::probe::{Begins, begins_request};
 use crate::flow::message::{Message, MessageKind, Part};
 use crate::protocols::{Context, Input, Malformed, Protocol, Sink, Step};
@@ -177,6 +177,9 @@ impl Requests {
             }
             _ => return malformed("request", "neither an array nor a command"),
         }
+        if let Some((args @ 1.., head)) = short_count(bytes) {
+            return self.read(Open::new(args.into(), context), head, ledger, context, bytes, sink);
+        }
         let line = match number_line(bytes) {
             Line::Whole(line) => line,
             Line::Short => return need(1),
@@ -257,7 +260,7 @@ impl Open {
     /// Reads one piece at the beginning of `rest`.
     fn step(&mut self, rest: &[u8]) -> Result<usize, Stop> {
         let Some(mut argument) = self.argument else {
-            return self.header(rest);
+            return self.whole(rest).map_or_else(|| self.header(rest), Ok);
         };
         let left = argument.len.saturating_sub(argument.read);
         let available = rest.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(rest);
@@ -288,6 +291,24 @@ impl Open {
         Ok(n)
     }
 
+    /// A short argument that is there with its length and its end, as most are: all of it at once. `None`: piece by piece.
+    fn whole(&mut self, rest: &[u8]) -> Option<usize> {
+        let (len, head) = short_count(rest).filter(|_| rest.first() == Some(&b'$'))?;
+        let len = usize::from(len);
+        let text = rest.get(head..head + len)?;
+        if rest.get(head + len..head + len + 2) != Some(b"\r\n") {
+            return None;
+        }
+        match self.command.need(self.index) {
+            Need::Nothing => {}
+            Need::Word(max) => self.command.word(self.index, text.get(..max).unwrap_or(text)),
+            Need::Key => self.command.target.push_wire(text),
+        }
+        self.command.passed(self.index);
+        self.index += 1;
+        Some(head + len + 2)
+    }
+
     /// The length of the next argument.
     fn header(&mut self, rest: &[u8]) -> Result<usize, Stop> {
         if rest.first().is_some_and(|byte| *byte != b'$') {
@@ -314,11 +335,13 @@ impl Open {
         }
     }
 
-    fn message(&self, part: Part, no_reply: bool, context: Context) -> Message {
+    /// The request, or its beginning. Takes what nothing behind that needs: the key, and of a whole one the method.
+    fn message(&mut self, part: Part, no_reply: bool, context: Context) -> Message {
         let mut message = Message::new(MessageKind::Request, part, Protocol::Redis, context.direction, self.start);
         message.end = self.end;
-        message.method = self.command.method.clone();
-        message.target = self.command.target.clone();
+        message.method =
+            if part == Part::Whole { std::mem::take(&mut self.command.method) } else { self.command.method.clone() };
+        message.target = std::mem::take(&mut self.command.target);
         message.bytes = self.bytes;
         message.cut = self.cut;
         message.no_reply = no_reply;
