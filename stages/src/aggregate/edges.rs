@@ -92,12 +92,13 @@ impl Edges {
         let key = EdgeKey { client: client.key(), server: server.key(), kind, at_server };
         let failed = exchange.is_error();
         let counted = !(at_server && joined.peer_watched);
+        let weight = exchange.conn.weight();
         let key = self.make_room(key, joined, at_server);
         let Some(edge) = self.table.get_mut(&key) else { return };
         edge.last = now;
-        edge.requests.1 += u64::from(counted);
-        edge.failed.1 += u64::from(counted && failed);
-        edge.duration.1.observe(bounds(edge.duration.0.metric), duration);
+        edge.requests.1 += if counted { weight } else { 0 };
+        edge.failed.1 += if counted && failed { weight } else { 0 };
+        edge.duration.1.observe(bounds(edge.duration.0.metric), duration, weight);
         if !edge.dirty {
             edge.dirty = true;
             self.dirty.push(key);
