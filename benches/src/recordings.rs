@@ -69,6 +69,7 @@ impl Recording {
             netns: 0,
             sock_ino: 0,
             late: false,
+            sampling: 0,
         };
         Ok(Self { memory: bytes.into(), segments, info: Arc::new(info) })
     }

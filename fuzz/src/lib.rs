@@ -201,6 +201,7 @@ pub fn wire(protocol: Protocol, data: &[u8]) {
         netns: 0,
         sock_ino: 0,
         late: flags & 4 != 0,
+        sampling: 0,
     };
     let conn = ConnKey { slot: 0, generation: 1 };
     let mut parse = Parse::<Vec<u8>>::new();

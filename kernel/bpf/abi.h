@@ -47,6 +47,7 @@ enum rt_reason {
 	RT_REASON_ABORT = 3,   /* our side closed with unread data, or with SO_LINGER 0: RST sent */
 	RT_REASON_TIMEOUT = 4, /* sk_err ETIMEDOUT */
 	RT_REASON_REFUSED = 5, /* connect failed: sk_err ECONNREFUSED, EHOSTUNREACH, ... */
+	RT_REASON_SAMPLED = 6, /* it goes on, and sampling leaves it out: what it waits for will not be seen */
 };
 
 /* One record of a ring. 8-byte aligned; followed by cap_len bytes of payload. */
@@ -58,7 +59,7 @@ struct rt_event {
 	__u8 transport;
 	__u8 family; /* AF_INET, AF_INET6, AF_UNIX; v4-mapped IPv6 is written as AF_INET */
 	__u8 flags;
-	__u8 reason; /* CLOSE only */
+	__u8 reason; /* CLOSE: how it ended; DATA: the sampling level that its connection is followed at (RT_MAX_SAMPLING) */
 	__u32 cap_len;       /*  8: payload bytes behind this header */
 	__u32 len;           /* 12: bytes that the operation (or this chunk of it) moved */
 	__u64 conn_id;       /* 16: unique while the probe runs, sequential from 1 */
@@ -106,6 +107,12 @@ enum rt_mode { RT_MODE_HEAD = 0, RT_MODE_FULL = 1, RT_MODE_MUTE = 2 };
 #define RT_VERDICT_IN_SHIFT 6
 #define RT_VERDICT_CLASS_MASK 0x3f
 
+/* What the governor asks of the programs, one word (map rt_tuning): class that the budget of answers is cut to (0: none),
+ * then the sampling level << 8. At level n the connections of one place in 2^n are followed, each for as many. */
+#define RT_MAX_SAMPLING 4u
+#define RT_TUNING_CLASS_MASK 0xff
+#define RT_TUNING_SAMPLING_SHIFT 8
+
 /* Per-CPU counters (map rt_counters, one __u64 each). */
 enum rt_counter {
 	RT_C_ATTEMPTED = 0,       /* records attempted */
@@ -121,7 +128,8 @@ enum rt_counter {
 	RT_C_FAULT = 10,          /* user buffers that could not be read */
 	RT_C_OPERATIONS = 11,     /* socket operations of selected connections that moved data */
 	RT_C_EVICTED = 12,        /* connections that others pushed out of the table (syscall rung) */
-	RT_C_COUNT = 13,
+	RT_C_SAMPLED_TURNS = 13,  /* turns begun on connections that sampling leaves out */
+	RT_C_COUNT = 14,
 };
 
 

@@ -144,6 +144,39 @@ __alone int rt_note(struct rt_conn *c, __u64 turn, __u32 reason, __u32 set)
 
 /* ---- verdicts ---- */
 
+/* The level asked for is taken over where requests begin, so that an exchange is wholly in or out and the number that it
+ * stands for is one. A datagram socket may serve many: none of it could stand for others. */
+__inline int rt_sampling_moves(struct rt_conn *c, __u32 dir, __u32 level)
+{
+	if (level == (c->sampling & ~RT_OUT) || (c->transport != RT_TCP && c->transport != RT_UNIX_STREAM))
+		return 0;
+	return c->role == RT_ROLE_UNKNOWN || dir == (c->role == RT_ROLE_SERVER ? RT_DIR_INGRESS : RT_DIR_EGRESS);
+}
+
+/* Both ends of a connection have the same place, so either both are followed or none; who is followed at a level is so at
+ * all lower ones. Who is left out is closed to user space; who comes back does so as another connection, older than the
+ * probe: nothing is known of what it said meanwhile. */
+__alone int rt_sample(struct rt_conn *c, __u64 turn, __u32 level)
+{
+	__u32 out;
+
+	if (!c || level > RT_MAX_SAMPLING)
+		return 0;
+	/* Bits that the shard, a remainder by at most eight, does not depend on. */
+	out = c->place >> 28 & ((1u << level) - 1);
+	c->said |= RT_PLACED;
+	if (out && !(c->sampling & RT_OUT)) {
+		if (c->said & RT_SAID)
+			rt_note(c, turn, RT_REASON_SAMPLED, RT_SET_OPERATION);
+	} else if (!out && c->sampling & RT_OUT) {
+		c->id = __sync_fetch_and_add(&rt_connections, 1) + 1;
+		c->late = 1;
+		c->said |= RT_SAID | RT_HEARD;
+	}
+	c->sampling = level | (out ? RT_OUT : 0);
+	return 0;
+}
+
 /* Until a verdict comes, so many classes more (16 times the bytes) are captured of requests, and of a connection older than
  * the probe. Clients begin before the verdict is there, and may ask a hundred things in a turn; of what is cut off here
  * nobody knows, least of all of requests that are not answered. Large answers are the usual, large requests are not. */
@@ -154,8 +187,9 @@ struct rt_policy {
 	__u32 budget; /* bytes a turn in this direction; ignored in mode full */
 };
 
-__inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
+__inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir, __u64 tuned)
 {
+	__u32 shortest = tuned & RT_TUNING_CLASS_MASK;
 	__u32 index = (__u32)c->id & rt_slot_mask;
 	__u32 class = dir == RT_DIR_INGRESS ? rt_class_in : rt_class_out;
 	__u64 *verdict = bpf_map_lookup_elem(&rt_verdict, &index);
@@ -177,6 +211,9 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir)
 			p->mode = RT_MODE_FULL;
 		class = (dir == RT_DIR_INGRESS ? c->verdict >> RT_VERDICT_IN_SHIFT : c->verdict) & RT_VERDICT_CLASS_MASK;
 	}
+	/* Of answers little is needed; of a request that is not captured nobody would know. */
+	if (shortest && class > shortest && c->role == (dir == RT_DIR_INGRESS ? RT_ROLE_CLIENT : RT_ROLE_SERVER))
+		class = shortest;
 	if (class > 16)
 		class = 16;
 	p->budget = class ? 1u << class : 0;
@@ -196,7 +233,7 @@ __inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 
 	ev->transport = c->transport;
 	ev->family = c->family;
 	ev->flags = (c->late ? RT_F_LATE : 0) | (c->said & RT_HEARD ? 0 : RT_F_FIRST);
-	ev->reason = 0;
+	ev->reason = c->sampling & ~RT_OUT;
 	ev->cap_len = 0;
 	ev->len = 0;
 	ev->conn_id = c->id;
@@ -286,7 +323,9 @@ __inline void rt_end(struct rt_conn *c, __u32 dir, __u32 set)
 	if (c->selected != RT_SELECTED || !(c->said & RT_SAID) || (c->ended & bit))
 		return;
 	c->ended |= bit;
-	rt_policy_of(&policy, c, dir);
+	if (c->sampling & RT_OUT)
+		return;
+	rt_policy_of(&policy, c, dir, 0);
 	if (policy.mode == RT_MODE_MUTE)
 		return;
 	rt_mark(c, RT_KIND_EOF, dir, 0, set);
@@ -300,6 +339,8 @@ __inline void rt_close(struct rt_conn *c, __u32 reason, __u32 set)
 	if (c->selected != RT_SELECTED || (c->ended & RT_ENDED) || (c->turn == RT_NO_TURN && !failed))
 		return;
 	c->ended |= RT_ENDED;
+	if (c->sampling & RT_OUT)
+		return;
 	rt_mark(c, RT_KIND_CLOSE, c->turn & 1, reason, set);
 }
 
@@ -732,7 +773,8 @@ __inline int rt_take_full(struct rt_conn *c, struct rt_claim *claim)
 __hot int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
 {
 	struct rt_policy policy;
-	__u32 dir, spent, moved;
+	__u32 dir, spent, moved, level;
+	__u64 tuned;
 	int datagram;
 
 	if (!c || !claim)
@@ -742,13 +784,22 @@ __hot int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
 	datagram = c->transport == RT_UDP || c->transport == RT_UNIX_DGRAM;
 	rt_count(RT_SET_OPERATION, RT_C_OPERATIONS);
 	rt_note_owner(c);
-	rt_policy_of(&policy, c, dir);
+	tuned = rt_tuned();
+	level = tuned >> RT_TUNING_SAMPLING_SHIFT;
+	rt_policy_of(&policy, c, dir, tuned);
 	claim->begins = rt_enter_turn(c, dir, datagram, &claim->turn);
+	if (claim->begins && policy.mode != RT_MODE_MUTE && rt_sampling_moves(c, dir, level))
+		rt_sample(c, claim->turn, level);
 	claim->offset = __sync_fetch_and_add(&c->offset[dir], moved);
 	spent = claim->begins ? 0 : c->spent[dir];
 	c->spent[dir] = spent + moved < spent ? ~0u : spent + moved;
 	if (policy.mode == RT_MODE_MUTE) {
 		rt_count(RT_SET_OPERATION, RT_C_MUTED);
+		return RT_MUTED;
+	}
+	if (c->sampling & RT_OUT) {
+		if (claim->begins)
+			rt_count(RT_SET_OPERATION, RT_C_SAMPLED_TURNS);
 		return RT_MUTED;
 	}
 	if (claim->begins)

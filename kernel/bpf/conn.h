@@ -33,6 +33,8 @@ enum { RT_SAID = 1, RT_HEARD = 2, RT_PLACED = 4 };
 #define RT_VERDICT_PREFACE 0x20000
 enum { RT_ENDED_IN = 1, RT_ENDED_OUT = 2, RT_ENDED = 4 };
 #define RT_NO_TURN (~0ull)
+/* rt_conn.sampling, beside the level: sampling leaves the connection out */
+#define RT_OUT 0x80
 
 /* The tail of struct rt_event, from `pid` on, so that it is copied in one go. */
 struct rt_identity {
@@ -92,6 +94,7 @@ struct rt_conn {
 	__u8 late;
 	__u8 ended;
 	__u8 said;
+	__u8 sampling; /* level that it is followed, or left out, at; RT_OUT */
 	struct rt_frames frames[2]; /* mode full */
 	struct rt_identity who;
 };

@@ -60,6 +60,14 @@ struct {
 	__typed(value, __u64);
 } rt_counters SEC(".maps");
 
+/* Written when the governor takes a step; 0: everything is followed, with the budgets as they are. */
+struct {
+	__number(type, RT_MAP_ARRAY);
+	__number(max_entries, 1);
+	__typed(key, __u32);
+	__typed(value, __u64);
+} rt_tuning SEC(".maps");
+
 /* Written by the loader. */
 volatile const __u32 rt_shards = 1;
 volatile const __u32 rt_slot_mask = 65535;
@@ -70,6 +78,14 @@ volatile const __u32 rt_capacity = 32768; /* connections of the syscall rung */
 
 __u64 rt_connections = 0; /* ids given so far */
 __u64 rt_entries = 0;     /* connections in the syscall rung's table */
+
+__inline __u64 rt_tuned(void)
+{
+	__u32 zero = 0;
+	__u64 *word = bpf_map_lookup_elem(&rt_tuning, &zero);
+
+	return word ? *(volatile __u64 *)word : 0;
+}
 
 __inline void rt_add(__u32 set, __u32 counter, __u64 n)
 {

@@ -247,7 +247,7 @@ __alone int rt_vector_skipped(struct rt_conn *c, __u32 dir, __u32 bytes, __u32 c
 		return 0;
 	}
 	rt_add(RT_SET_OPERATION, RT_C_OPERATIONS, count);
-	rt_policy_of(&policy, c, dir);
+	rt_policy_of(&policy, c, dir, 0);
 	for (int i = 0; i < 4; i++) {
 		was = *(volatile __u64 *)&c->turn;
 		claim.turn = ((was == RT_NO_TURN ? 0 : (was >> 1) + 1) + count - 1) << 1 | dir;

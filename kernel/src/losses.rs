@@ -3,7 +3,7 @@
 //! The names follow `enum rt_counter` in `bpf/abi.h`. Absent: reading of maps (see [`crate::probe`]).
 
 /// Counters of one set, `RT_C_COUNT` in `bpf/abi.h`.
-pub(crate) const COUNTERS: usize = 13;
+pub(crate) const COUNTERS: usize = 14;
 /// Sets of counters: operations, state changes (`bpf/maps.h`).
 pub(crate) const SETS: usize = 2;
 
@@ -38,6 +38,8 @@ pub struct Losses {
     pub operations: u64,
     /// Connections that others pushed out of a full table (syscall rung); what they move later is a new connection's.
     pub evicted: u64,
+    /// Turns begun on connections that sampling leaves out. Not among `turns`.
+    pub sampled_turns: u64,
     /// Program runs that the kernel skipped because the program was already running on that processor.
     pub missed: u64,
 }
@@ -59,6 +61,7 @@ impl Losses {
             fault,
             operations,
             evicted,
+            sampled_turns,
         ] = words;
         Self {
             attempted,
@@ -74,6 +77,7 @@ impl Losses {
             fault,
             operations,
             evicted,
+            sampled_turns,
             missed,
         }
     }

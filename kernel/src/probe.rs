@@ -9,6 +9,7 @@
 mod error;
 mod options;
 mod stats;
+mod tuning;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -17,7 +18,8 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 pub use self::error::{ProbeError, RungFailure, StepError};
 pub use self::options::{ProbeOptions, RungChoice};
-pub use self::stats::{ProgramStats, RunStats};
+pub use self::stats::{ProgramStats, RunStats, RunTimes};
+pub use self::tuning::Tuning;
 use crate::filters::{Filters, MAX_ENTRIES};
 use crate::losses::{COUNTERS, Losses, SETS};
 use crate::rungs::Rung;
@@ -37,6 +39,7 @@ pub struct Probe {
     dirty: OwnedFd,
     verdict: OwnedFd,
     counters: PerCpuArray<MapData, u64>,
+    dial: tuning::Dial,
     programs: Vec<(String, OwnedFd)>,
     ring_bytes: u32,
     slot_count: u32,
@@ -78,6 +81,7 @@ impl Probe {
         let verdict = map_fd(&ebpf, "rt_verdict")?;
         let counters = ebpf.take_map("rt_counters").ok_or(StepError::Missing { what: "rt_counters" })?;
         let counters = PerCpuArray::try_from(counters).map_err(|source| StepError::Map { source })?;
+        let dial = tuning::Dial::new(ebpf.take_map("rt_tuning").ok_or(StepError::Missing { what: "rt_tuning" })?)?;
         rung.attach(&mut ebpf, btf)?;
         let mut programs = Vec::new();
         for (name, program) in ebpf.programs() {
@@ -93,6 +97,7 @@ impl Probe {
             dirty,
             verdict,
             counters,
+            dial,
             programs,
             ring_bytes: sizes.ring_bytes,
             slot_count: sizes.slots,
@@ -174,6 +179,23 @@ impl Probe {
     #[must_use]
     pub fn run_stats(&self) -> Option<RunStats> {
         stats::enabled().then(|| RunStats { programs: self.program_stats() })
+    }
+
+    /// Keeps the run times of all BPF programs of the machine until the answer is dropped. Costs each of their runs two
+    /// readings of the clock (kernel/bpf/syscall.c `bpf_enable_runtime_stats`), so hold it for moments only.
+    ///
+    /// # Errors
+    /// When the kernel refuses (before 5.8, or without `CAP_SYS_ADMIN`).
+    pub fn time_runs(&self) -> std::io::Result<RunTimes<'_>> {
+        RunTimes::start(self)
+    }
+
+    /// Asks for `tuning` from the next operation of each connection on, and sampling from its next request on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn tune(&self, tuning: Tuning) -> Result<(), StepError> {
+        self.dial.set(tuning)
     }
 
     /// Names of the attached programs.

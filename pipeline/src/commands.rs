@@ -88,6 +88,9 @@ struct Probing {
     /// Size of one ring.
     #[arg(long, value_name = "SIZE")]
     ring_bytes: Option<String>,
+    /// Processor time that the agent may use before it does less, in percent of one processor; 0: no bound.
+    #[arg(long, value_name = "PERCENT")]
+    governor_cpu: Option<String>,
 }
 
 impl Probing {
@@ -98,6 +101,7 @@ impl Probing {
             ("probe.rung", "--rung", &self.rung),
             ("probe.shards", "--shards", &self.shards),
             ("probe.ring_bytes", "--ring-bytes", &self.ring_bytes),
+            ("governor.cpu", "--governor-cpu", &self.governor_cpu),
         ];
         for (path, name, value) in single {
             flags.extend(value.iter().map(|value| Flag { path, name, values: vec![value.clone()] }));

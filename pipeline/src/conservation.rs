@@ -57,6 +57,10 @@ impl Exchanges {
 pub struct Delivered {
     /// Exchanges in the publications that the sink took.
     pub exchanges: u64,
+    /// Of these, on connections that sampling let stand for others as well.
+    pub scaled: u64,
+    /// What these were counted for besides themselves: the series hold `exchanges + extrapolated`.
+    pub extrapolated: u64,
     /// Exchanges in those that it did not survive.
     pub lost: u64,
     /// Publications that it did not survive.

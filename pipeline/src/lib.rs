@@ -19,6 +19,7 @@ pub mod conservation;
 pub mod drain;
 pub mod edge;
 pub mod engine;
+pub mod governor;
 pub mod http;
 pub mod input;
 pub mod metadata;

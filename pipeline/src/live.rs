@@ -221,7 +221,7 @@ mod tests {
         let series = Arc::new(Series { metric, service: interner.intern(service), labels });
         let mut buckets = [0; MAX_BUCKETS + 1];
         buckets[bucket] = count;
-        let gain = Gain::Histogram(Box::new(HistogramGain { buckets, sum: 0, count }));
+        let gain = Gain::Histogram(Box::new(HistogramGain { buckets, sum: 0, count, seen: count, scaled: 0 }));
         registry.publish(&Publication { at: Nanos::from_secs(at), deltas: vec![Delta { series, gain }] });
     }
 

@@ -135,6 +135,7 @@ mod tests {
             netns: 0,
             sock_ino: 0,
             late: false,
+            sampling: 0,
         };
         let exchange = Exchange {
             conn: Arc::new(conn),

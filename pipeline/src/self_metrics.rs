@@ -13,6 +13,7 @@ mod translate;
 pub use process::Usage;
 
 use crate::conservation::{Conservation, ShardReport};
+use crate::governor;
 use crate::http::HttpCounters;
 use crate::metadata::ResolverStats;
 use crate::registry::{Format, RegistryStats};
@@ -45,6 +46,8 @@ pub struct Observed<'a> {
     pub http: Option<&'a HttpCounters>,
     /// The agent's own cost.
     pub usage: Usage,
+    /// Where the governor stands.
+    pub governor: governor::State,
 }
 
 /// What stages count besides their ledgers; summed over shards.
@@ -62,6 +65,8 @@ pub struct StageCounts {
     pub tls: u64,
     /// Connections of no protocol that is known.
     pub foreign: u64,
+    /// Of no protocol that is known, given up after their first turn because the governor asked for it.
+    pub hurried: u64,
     /// Connections that went on encrypted after an upgrade.
     pub upgraded_to_tls: u64,
     /// Connections that went on in another known protocol after an upgrade.
@@ -93,6 +98,7 @@ impl std::iter::Sum for StageCounts {
             identified: a.identified + b.identified,
             tls: a.tls + b.tls,
             foreign: a.foreign + b.foreign,
+            hurried: a.hurried + b.hurried,
             upgraded_to_tls: a.upgraded_to_tls + b.upgraded_to_tls,
             upgraded_to_known: a.upgraded_to_known + b.upgraded_to_known,
             captures_raised: a.captures_raised + b.captures_raised,
@@ -155,6 +161,7 @@ impl SelfMetrics {
         }
         self.losses(observed);
         self.parts(observed);
+        self.governor(observed);
         let usage = &observed.usage;
         self.gauge("redtap_process_resident_bytes", Vec::new(), float(usage.resident_bytes));
         self.gauge("redtap_process_threads", Vec::new(), float(usage.threads));
@@ -247,11 +254,31 @@ impl SelfMetrics {
         self.counter("redtap_kernel_muted_total", Vec::new(), losses.muted);
         self.counter("redtap_kernel_unreadable_total", Vec::new(), losses.fault);
         self.counter("redtap_kernel_evicted_total", Vec::new(), losses.evicted);
+        self.counter("redtap_kernel_sampled_turns_total", Vec::new(), losses.sampled_turns);
         self.counter("redtap_kernel_slots_lost_total", Vec::new(), losses.slot_lost);
         self.counter("redtap_kernel_slots_lost_turns_total", Vec::new(), losses.slot_lost_turns);
         self.lost("ring_full", losses.refused_full);
         self.lost("no_storage", losses.no_storage);
         self.lost("recursion", losses.missed);
+    }
+
+    fn governor(&mut self, observed: &Observed<'_>) {
+        let state = &observed.governor;
+        self.gauge("redtap_governor_budget_ratio", Vec::new(), state.budget);
+        for (of, share) in
+            [("agent", state.used.agent), ("kernel", state.used.kernel), ("excluded", state.used.excluded)]
+        {
+            self.gauge("redtap_governor_used_ratio", vec![("of", of.to_owned())], share);
+        }
+        self.gauge("redtap_governor_step", Vec::new(), f64::from(state.step.number()));
+        for (direction, count) in [("down", state.downs), ("up", state.ups)] {
+            self.counter("redtap_governor_steps_total", vec![("direction", direction.to_owned())], count);
+        }
+        self.gauge("redtap_sampling_ratio", Vec::new(), state.step.sampling_ratio());
+        let delivered = || observed.shards.iter().map(|shard| &shard.delivered);
+        self.counter("redtap_scaled_exchanges_total", Vec::new(), delivered().map(|one| one.scaled).sum());
+        self.counter("redtap_extrapolated_exchanges_total", Vec::new(), delivered().map(|one| one.extrapolated).sum());
+        self.counter("redtap_connections_hurried_total", Vec::new(), observed.counts.hurried);
     }
 
     fn lost(&mut self, reason: &str, count: u64) {
@@ -427,6 +454,24 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_processes_evicted_total", "Processes forgotten to make room for others."),
     ("redtap_process_resident_bytes", "Resident memory of the agent."),
     ("redtap_process_threads", "Threads of the agent."),
+    ("redtap_governor_budget_ratio", "Processor time that may be used, as a share of one processor; 0: no bound."),
+    (
+        "redtap_governor_used_ratio",
+        "Processor time used in the last seconds, likewise: by the agent, and (estimated) by its kernel programs for what is watched and for what the filters exclude, which is not governed.",
+    ),
+    ("redtap_governor_step", "Steps down that the governor is at; 0: nothing is left out."),
+    ("redtap_governor_steps_total", "Steps that the governor took, by direction."),
+    ("redtap_sampling_ratio", "Share of the connections that are followed; below 1 the counts are scaled."),
+    ("redtap_scaled_exchanges_total", "Exchanges that were counted for more than themselves because of sampling."),
+    (
+        "redtap_extrapolated_exchanges_total",
+        "What they were counted for besides themselves: the part of all counts that nobody saw.",
+    ),
+    (
+        "redtap_connections_hurried_total",
+        "Connections of nothing known, given up after their first turn because the governor asked for it.",
+    ),
+    ("redtap_kernel_sampled_turns_total", "Turns begun on connections that sampling leaves out."),
     ("redtap_http_requests_total", "Answers of the HTTP endpoint."),
     ("redtap_http_errors_total", "Of these, with a status of 400 or more."),
     ("redtap_http_connections_total", "Connections accepted by the HTTP endpoint."),

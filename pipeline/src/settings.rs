@@ -169,6 +169,23 @@ pub struct ConvergeSettings {
     pub methods: Vec<String>,
 }
 
+/// A share of one processor's time, in steps of a ten-thousandth of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CpuShare {
+    millionths: u32,
+}
+
+impl CpuShare {
+    /// The least and the most that can be asked for: 0.1 % and 10000 %.
+    pub const BOUNDS: (Self, Self) = (Self { millionths: 1_000 }, Self { millionths: 100_000_000 });
+
+    /// 1.0 is the whole of one processor.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        f64::from(self.millionths) / 1e6
+    }
+}
+
 /// Everything, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -192,6 +209,8 @@ pub struct Settings {
     pub series_per_service: usize,
     /// `series.expiry`.
     pub series_expiry: Duration,
+    /// `governor.cpu`; none: the agent uses what it needs.
+    pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
     pub services: BTreeMap<String, String>,
     /// `log.level`.
@@ -253,6 +272,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         },
         series_per_service: reader.number("series.per_service", 10..=100_000),
         series_expiry: reader.duration("series.expiry", Duration::from_secs(10)..=Duration::from_secs(7 * 86_400)),
+        governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         log_level: log_level(reader),
     }

@@ -15,7 +15,7 @@ fn series(interner: &mut Interner, metric: Metric, service: &str, labels: &[(&'s
 }
 
 fn observed(series: &Arc<Series>, buckets: &[(usize, u64)], sum: u128) -> Delta {
-    let mut gain = HistogramGain { buckets: [0; MAX_BUCKETS + 1], sum, count: 0 };
+    let mut gain = HistogramGain { buckets: [0; MAX_BUCKETS + 1], sum, count: 0, seen: 0, scaled: 0 };
     for &(at, n) in buckets {
         gain.buckets[at] += n;
         gain.count += n;

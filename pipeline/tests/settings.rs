@@ -25,6 +25,34 @@ fn the_defaults_are_valid_and_loopback_only() {
     assert_eq!(settings.timeout, Duration::from_secs(30));
     assert_eq!(settings.series_per_service, 500);
     assert_eq!(settings.series_expiry, Duration::from_secs(900));
+    assert_eq!(settings.governor_cpu.map(redtap::settings::CpuShare::share), Some(0.02));
+}
+
+#[test]
+fn the_budget_of_the_governor_is_a_percentage_or_none() {
+    let with =
+        |text: &str| Sources { environment: vec![("REDTAP__GOVERNOR__CPU".into(), text.into())], ..Sources::default() };
+    for (text, share) in
+        [("2%", Some(0.02)), ("0.1 %", Some(0.001)), ("250%", Some(2.5)), ("0", None), ("0%", None), ("off", None)]
+    {
+        assert_eq!(
+            load(&with(text)).unwrap().settings.governor_cpu.map(redtap::settings::CpuShare::share),
+            share,
+            "{text}"
+        );
+    }
+    for (text, what) in [
+        ("2", "is not a share in percent"),
+        ("two", "is not a share in percent"),
+        ("", "is not a share in percent"),
+        ("-2%", "is not a share in percent"),
+        ("0.05%", "is out of range"),
+        ("10001%", "is out of range"),
+    ] {
+        let problems = problems(&with(text));
+        let said: Vec<_> = problems.iter().map(|one| (one.key.as_str(), one.what.as_str())).collect();
+        assert_eq!(said, [("governor.cpu", what)], "{text:?}");
+    }
 }
 
 #[test]

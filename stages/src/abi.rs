@@ -46,6 +46,9 @@ pub mod flag {
     pub const FIRST: u8 = 0x40;
 }
 
+/// Highest sampling level: of so many connections, two to this power, one is followed.
+pub const MAX_SAMPLING: u8 = 4;
+
 /// Values of [`EventHeader::reason`], set with [`kind::CLOSE`].
 pub mod reason {
     /// Both sides closed in order.
@@ -58,6 +61,8 @@ pub mod reason {
     pub const TIMEOUT: u8 = 4;
     /// The connection was never established.
     pub const REFUSED: u8 = 5;
+    /// It goes on, and sampling leaves it out.
+    pub const SAMPLED: u8 = 6;
 }
 
 /// One record of a ring (`struct rt_event`), followed by `cap_len` bytes of payload. Host byte order, 8-byte aligned
@@ -79,7 +84,7 @@ pub struct EventHeader {
     pub family: u8,
     /// See [`flag`].
     pub flags: u8,
-    /// See [`reason`].
+    /// Of a CLOSE see [`reason`]; of DATA the sampling level that its connection is followed at, at most [`MAX_SAMPLING`].
     pub reason: u8,
     /// Bytes of payload behind this header.
     pub cap_len: u32,

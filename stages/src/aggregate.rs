@@ -5,6 +5,9 @@
 //! service and of the shard; past them an exchange is counted in the overflow series of its metric and service (all labels
 //! `_overflow`), and [`Aggregate::overflowed`] says how many were.
 //!
+//! An exchange of a connection that sampling lets stand for others is counted as many times
+//! ([`crate::flow::conn::ConnInfo::weight`]); what a gain was made of is said beside it.
+//!
 //! An exchange is *held* from when it is counted until the gain is emitted. Series that gain nothing for
 //! [`limits::SERIES_IDLE`] leave the table after their gain was emitted, so that nothing is lost.
 //!
@@ -153,7 +156,7 @@ impl Aggregate {
             debug_assert!(false, "an index of the table without a slot");
             return;
         };
-        slot.histogram.observe(histogram::bounds(metric), duration);
+        slot.histogram.observe(histogram::bounds(metric), duration, exchange.conn.weight());
         slot.last = now;
         if !slot.dirty {
             slot.dirty = true;

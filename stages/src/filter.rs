@@ -232,6 +232,7 @@ mod tests {
                 netns: 0,
                 sock_ino: 0,
                 late: false,
+                sampling: 0,
             }),
             protocol: Protocol::Http1,
             side: Role::Server,

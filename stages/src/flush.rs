@@ -142,4 +142,6 @@ fn add_histogram(gain: &mut HistogramGain, more: &HistogramGain) {
     }
     gain.sum += more.sum;
     gain.count += more.count;
+    gain.seen += more.seen;
+    gain.scaled += more.scaled;
 }

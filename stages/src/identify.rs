@@ -11,6 +11,9 @@
 //! A datagram socket has many peers, and what some of them send says nothing of the others: it is foreign for
 //! [`limits::IDENTIFY_ASLEEP`] only, and then looked at anew.
 //!
+//! In haste ([`Identify::set_hasty`]) a connection of which the beginning was seen, or a datagram socket, is foreign as soon
+//! as one turn matches nothing. Those that were given up in haste are looked at anew when there is time again.
+//!
 //! Segments are never held: undecided ones go on as [`Protocol::Unknown`], and parse keeps them. Here only short prefixes are
 //! copied, and only when one segment does not decide. Absent: a way back from a decision.
 
@@ -49,10 +52,12 @@ pub struct Counts {
     pub foreign: u64,
     /// Of these, encrypted from the beginning.
     pub tls: u64,
-    /// Times a datagram socket was looked at anew.
+    /// Times a datagram socket, or a connection given up in haste, was looked at anew.
     pub woken: u64,
     /// Of these, times it was too early because [`limits::IDENTIFY_SLEEPERS`] was reached.
     pub woken_early: u64,
+    /// Of the foreign, given up in haste.
+    pub hurried: u64,
     /// Times a prefix could not be kept ([`limits::IDENTIFY_PREFIXES`]).
     pub prefixes_full: u64,
 }
@@ -63,6 +68,9 @@ pub struct Identify<M> {
     prefixes: Prefixes,
     /// Foreign datagram sockets, the one to be woken first at the front. At most [`limits::IDENTIFY_SLEEPERS`].
     asleep: VecDeque<Asleep>,
+    hasty: bool,
+    /// The haste is over: those that were given up in it are to be woken.
+    relieved: bool,
     ledger: Ledger,
     counts: Counts,
     memory: PhantomData<fn() -> M>,
@@ -87,6 +95,8 @@ struct Tracked {
     protocol: Protocol,
     /// What is seen may begin anywhere (older than the probe or this stage, or turns were missed): asked again at each turn.
     rough: bool,
+    /// Given up in haste.
+    hurried: bool,
     /// When the kernel was told last to be silent about it.
     told: Nanos,
     lanes: [Lane; 2],
@@ -120,6 +130,8 @@ impl<M: Memory> Identify<M> {
             slots: Vec::new(),
             prefixes: Prefixes::default(),
             asleep: VecDeque::new(),
+            hasty: false,
+            relieved: false,
             ledger: Ledger::new::<Reject>(),
             counts: Counts::default(),
             memory: PhantomData,
@@ -130,6 +142,13 @@ impl<M: Memory> Identify<M> {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Whether connections that begin with nothing known are given up at once. What was given up in haste is looked at anew
+    /// with the next tick after it.
+    pub fn set_hasty(&mut self, hasty: bool) {
+        self.relieved |= self.hasty && !hasty;
+        self.hasty = hasty;
     }
 
     fn about(&mut self, mut about: About<Segment>, memory: &[u8], out: &mut SegmentBatch<M>) {
@@ -188,6 +207,7 @@ impl<M: Memory> Identify<M> {
             info: info.clone(),
             protocol: Protocol::Unknown,
             rough: info.late,
+            hurried: false,
             told: Nanos::ZERO,
             lanes: [Lane::default(), Lane::default()],
         };
@@ -222,7 +242,12 @@ impl<M: Memory> Identify<M> {
             }
             known => return Ok(known),
         }
-        let answer = tracked.look(segment, memory, &mut self.prefixes, &mut self.counts);
+        let mut answer = tracked.look(segment, memory, &mut self.prefixes, &mut self.counts);
+        if self.hasty && answer == Answer::Nothing && tracked.is_strange() {
+            self.counts.hurried += 1;
+            tracked.hurried = true;
+            answer = Answer::Foreign;
+        }
         match answer {
             Answer::Is(protocol, role) => {
                 self.counts.identified += 1;
@@ -264,6 +289,22 @@ impl<M: Memory> Identify<M> {
             self.wake(first, out);
         }
         self.asleep.push_back(asleep);
+    }
+
+    /// Looks anew at what was given up in haste. Datagram sockets wake by themselves.
+    fn relieve(&mut self, out: &mut SegmentBatch<M>) {
+        for tracked in self.slots.iter_mut().flatten() {
+            let hurried = std::mem::take(&mut tracked.hurried);
+            if !hurried || tracked.protocol != Protocol::Foreign || tracked.info.transport.is_datagram() {
+                continue;
+            }
+            tracked.protocol = Protocol::Unknown;
+            // What is seen of it next may begin anywhere.
+            tracked.rough = true;
+            tracked.lanes = [Lane::default(), Lane::default()];
+            out.verdicts.push(ANEW.verdict(tracked.info.id, tracked.info.role));
+            self.counts.woken += 1;
+        }
     }
 
     fn wake(&mut self, Asleep { conn, id, .. }: Asleep, out: &mut SegmentBatch<M>) {
@@ -349,6 +390,12 @@ impl Tracked {
         answer
     }
 
+    /// A turn was whole enough to be looked at, and was nothing that is known.
+    fn is_strange(&self) -> bool {
+        let nothing = self.lanes.iter().any(|lane| lane.state == LaneState::Nothing);
+        nothing && (!self.rough || self.info.transport.is_datagram())
+    }
+
     fn forget(&mut self, prefixes: &mut Prefixes) {
         for lane in &mut self.lanes {
             prefixes.give_back(lane.prefix.take());
@@ -424,6 +471,9 @@ impl<M: Memory> Stage for Identify<M> {
     }
 
     fn tick(&mut self, now: Nanos, out: &mut SegmentBatch<M>) {
+        if std::mem::take(&mut self.relieved) && !self.hasty {
+            self.relieve(out);
+        }
         while let Some(&first) = self.asleep.front()
             && first.until <= now
         {

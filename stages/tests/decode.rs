@@ -529,3 +529,40 @@ fn refuses_what_is_not_a_record() {
     let counts: Vec<_> = ledger.reasons().filter(|&(_, n)| n > 0).collect();
     assert_eq!(counts, [("malformed", 7), ("version", 1), ("kind", 1)]);
 }
+
+#[test]
+fn a_connection_is_followed_at_the_level_that_its_last_data_told() {
+    let mut bench = bench();
+    let levels = |items: Vec<About<Segment>>| -> Vec<(u8, u64)> {
+        let told = |item: About<Segment>| match item.what {
+            What::Opened(info) => Some((info.sampling, info.weight())),
+            _ => None,
+        };
+        items.into_iter().filter_map(told).collect()
+    };
+    assert_eq!(levels(bench.give(&data(1, Ingress, 0, 0, 0, 5))), [(0, 1)]);
+    let sampled = EventHeader { reason: 3, ..data(1, Ingress, 2, 5, 0, 5) };
+    assert_eq!(levels(bench.give(&sampled)), [(3, 8)], "news before the bytes");
+    assert_eq!(levels(bench.give(&EventHeader { turn: 4, offset: 10, ..sampled })), [], "no news");
+    // Only data tells: an end is written with no level.
+    let mut end = header(1, kind::EOF, Ingress, 4);
+    end.offset = 15;
+    assert_eq!(levels(bench.give(&end)), []);
+    assert_eq!(levels(bench.give(&data(1, Ingress, 6, 15, 0, 5))), [(0, 1)]);
+}
+
+#[test]
+fn a_level_that_no_program_asks_for_is_malformed() {
+    let mut bench = bench();
+    assert!(bench.give(&EventHeader { reason: 5, ..data(1, Ingress, 0, 0, 0, 5) }).is_empty());
+    assert_eq!(bench.decode.ledger().rejected_for(Reject::Malformed), 1);
+}
+
+#[test]
+fn a_connection_that_sampling_leaves_out_is_forgotten() {
+    let mut bench = bench();
+    bench.give(&data(1, Ingress, 0, 0, 0, 5));
+    let mut close = header(1, kind::CLOSE, Ingress, 2);
+    (close.offset, close.reason) = (5, reason::SAMPLED);
+    assert_eq!(bench.say(&close), ["closed Forgotten"]);
+}

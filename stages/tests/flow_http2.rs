@@ -58,6 +58,7 @@ fn exchanges_of(operations: impl IntoIterator<Item = (Direction, Vec<u8>)>, late
         netns: 0,
         sock_ino: 0,
         late,
+        sampling: 0,
     };
     feed(0, What::Opened(Arc::new(info)), Vec::new());
     let mut before = None;

@@ -79,6 +79,7 @@ fn steady_state_allocates_nothing() {
         netns: 0,
         sock_ino: 0,
         late: false,
+        sampling: 0,
     };
     input.items.push(About { conn: KEY, at: Nanos(0), what: What::Opened(Arc::new(info)) });
     let mut messages = 0;

@@ -300,3 +300,61 @@ fn joins_a_connection_that_a_former_run_had_followed() {
     let out = run(&mut stage, &mut traffic);
     assert_eq!(segments(&out).last().unwrap().protocol, Protocol::Http1);
 }
+
+const STRANGE: &[u8] = b"nothing that anybody knows";
+
+fn hasty() -> Identify<Bytes> {
+    let mut stage = Identify::new();
+    stage.set_hasty(true);
+    stage
+}
+
+#[test]
+fn in_haste_one_turn_of_nothing_known_is_enough() {
+    let mut stage = hasty();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, STRANGE, 0);
+    let out = run(&mut stage, &mut traffic);
+    assert_eq!((stage.counts().foreign, stage.counts().hurried), (1, 1));
+    assert_eq!(out.verdicts.iter().map(|verdict| verdict.capture).collect::<Vec<_>>(), [Capture::Mute]);
+    // What is known is known in haste too, also by its second piece.
+    let mut web = Traffic::of(1, info(2));
+    web.say(Egress, &GET[..2], 0).say(Egress, &GET[2..], 0);
+    let out = run(&mut stage, &mut web);
+    assert_eq!(segments(&out).last().unwrap().protocol, Protocol::Http1);
+    assert_eq!(stage.counts().hurried, 1);
+}
+
+#[test]
+fn in_haste_a_connection_seen_from_its_middle_keeps_its_chance() {
+    let mut stage = hasty();
+    let mut traffic = Traffic::of(0, ConnInfo { late: true, ..info(1) });
+    traffic.say(Ingress, b"the rest of a body", 0).say(Egress, GET, 0);
+    let out = run(&mut stage, &mut traffic);
+    assert_eq!(segments(&out).last().unwrap().protocol, Protocol::Http1);
+    assert_eq!(stage.counts().hurried, 0);
+}
+
+#[test]
+fn what_was_given_up_in_haste_is_looked_at_anew_when_there_is_time() {
+    let mut stage = hasty();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.say(Egress, STRANGE, 0);
+    run(&mut stage, &mut traffic);
+    let mut tls = Traffic::of(1, info(9));
+    tls.say(Egress, b"\x16\x03\x03\0\x05hello", 0);
+    run(&mut stage, &mut tls);
+    stage.set_hasty(true);
+    let mut out = SegmentBatch::default();
+    stage.tick(Nanos::SECOND, &mut out);
+    assert!(out.verdicts.is_empty(), "still in haste");
+    stage.set_hasty(false);
+    stage.tick(Nanos::from_secs(2), &mut out);
+    let told: Vec<_> = out.verdicts.iter().map(|verdict| (verdict.conn_id, verdict.capture)).collect();
+    assert_eq!(told, [(1, Capture::Head)], "TLS stays what it is");
+    stage.tick(Nanos::from_secs(3), &mut out);
+    assert_eq!((out.verdicts.len(), stage.counts().woken), (1, 1), "once");
+    traffic.say(Ingress, STRANGE, 0).say(Egress, GET, 0);
+    let out = run(&mut stage, &mut traffic);
+    assert_eq!(segments(&out).last().unwrap().protocol, Protocol::Http1);
+}

@@ -55,6 +55,7 @@ fn allocations(file: &'static [u8], from: usize, to: usize) -> u64 {
         netns: 0,
         sock_ino: 0,
         late: false,
+        sampling: 0,
     };
     let (mut parse, mut out, mut batch) = (Parse::new(), MessageBatch::default(), SegmentBatch::default());
     feed(&mut parse, memory, What::Opened(Arc::new(info)), &mut out, &mut batch);

@@ -117,6 +117,7 @@ fn info(role: Role, port: u16) -> Arc<ConnInfo> {
         netns: 0,
         sock_ino: 0,
         late: false,
+        sampling: 0,
     })
 }
 

@@ -32,6 +32,7 @@ fn opened(slot: u32) -> About<Segment> {
         netns: 0,
         sock_ino: 0,
         late: false,
+        sampling: 0,
     };
     About { conn: ConnKey { slot, generation: 1 }, at: Nanos(0), what: What::Opened(Arc::new(info)) }
 }

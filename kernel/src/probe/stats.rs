@@ -1,7 +1,10 @@
 //! What the kernel says of a running program, from its descriptor's fdinfo (kernel/bpf/syscall.c
 //! `bpf_prog_show_fdinfo`): run time and count while statistics are on, and skipped runs always.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+
+use super::Probe;
 
 /// One program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +37,29 @@ impl RunStats {
     #[must_use]
     pub fn run_count(&self) -> u64 {
         self.programs.iter().map(|program| program.run_count).sum()
+    }
+}
+
+/// While this lives the kernel keeps run times; see [`Probe::time_runs`].
+#[derive(Debug)]
+pub struct RunTimes<'a> {
+    probe: &'a Probe,
+    before: RunStats,
+    _statistics: OwnedFd,
+}
+
+impl<'a> RunTimes<'a> {
+    pub(super) fn start(probe: &'a Probe) -> io::Result<Self> {
+        let statistics = aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)?;
+        let before = RunStats { programs: probe.program_stats() };
+        Ok(Self { probe, before, _statistics: statistics })
+    }
+
+    /// Time spent in the probe's programs since the beginning, ns.
+    #[must_use]
+    pub fn run_ns(&self) -> u64 {
+        let now = RunStats { programs: self.probe.program_stats() };
+        now.run_ns().saturating_sub(self.before.run_ns())
     }
 }
 

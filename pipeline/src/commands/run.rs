@@ -11,6 +11,7 @@ use crate::live::Table;
 use anyhow::{Context as _, Result, anyhow};
 use parking_lot::Mutex;
 use redtap::clock;
+use redtap::governor::Governor;
 use redtap::http::HttpServer;
 use redtap::metadata::feed::{Feed, FeedSettings};
 use redtap::metadata::{Resolver, ResolverSettings};
@@ -48,6 +49,7 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
     shown.attach(start(&settings, &registry)?);
     let rung = shown.live().map_or("none", |live| live.probe.rung().name());
     tracing::info!(rung, "watching; metrics at http://{}/metrics", server.address());
+    announce(&settings);
     let table = (!options.no_table && std::io::stdout().is_terminal()).then(Table::new);
     watch(&mut signals, &shown, table);
     let clean = stop(&shown);
@@ -70,7 +72,7 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
     let mut resolver =
         Resolver::new(ResolverSettings { services: settings.services.clone(), ..ResolverSettings::default() });
     resolver.know_listeners();
-    let probe = attach(settings)?;
+    let probe = Arc::new(attach(settings)?);
     for failure in probe.skipped() {
         tracing::warn!("{failure}");
     }
@@ -88,13 +90,35 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
         },
     )
     .context("cannot start the metadata thread")?;
+    let governor = govern(settings, &probe, &running).context("cannot start the governor's thread")?;
     Ok(Live {
+        governor: Mutex::new(governor),
+        governed: Mutex::default(),
         counts: (0..running.shards()).map(|_| Arc::default()).collect(),
         probe,
         running: Mutex::new(Some(running)),
         feed: Mutex::new(Some(feed)),
         ended: Mutex::default(),
     })
+}
+
+fn govern(settings: &Settings, probe: &Arc<Probe>, running: &Running) -> std::io::Result<Option<Governor>> {
+    let Some(budget) = settings.governor_cpu else { return Ok(None) };
+    let identify = (0..running.shards()).filter_map(|shard| running.controls(shard)).map(|controls| controls.identify);
+    Governor::start(budget.share(), Arc::clone(probe), identify.collect()).map(Some)
+}
+
+/// What nobody should learn from a surprise: that counts may become estimates, and how to have them exact.
+fn announce(settings: &Settings) {
+    match settings.governor_cpu {
+        Some(budget) => tracing::info!(
+            "governor.cpu = {}% of one processor: above that it does less, step by step, down to one connection of 16 whose \
+             counts are scaled; every step is logged, and redtap_sampling_ratio tells. For exact counts under any load: \
+             governor.cpu = 0",
+            budget.share() * 100.0
+        ),
+        None => tracing::info!("governor.cpu = 0: uses the processor time that it needs"),
+    }
 }
 
 fn topology(settings: &Settings, probe: &Probe, registry: &Arc<Registry>) -> Result<Running> {
@@ -125,6 +149,10 @@ fn watch(signals: &mut Signals, shown: &Shown, mut table: Option<Table>) {
 fn stop(shown: &Shown) -> bool {
     shown.leave();
     let Some(live) = shown.live() else { return true };
+    if let Some(governor) = live.governor.lock().take() {
+        *live.governed.lock() = governor.state();
+        governor.stop();
+    }
     let Some(running) = live.running.lock().take() else { return true };
     // What is shown while the rest is drained.
     *live.ended.lock() = running.report();

@@ -5,6 +5,7 @@
 use parking_lot::Mutex;
 use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
+use redtap::governor::{self, Governor};
 use redtap::http::{Backend, HttpCounters};
 use redtap::metadata::feed::Feed;
 use redtap::registry::{Format, Registry};
@@ -19,7 +20,11 @@ use std::sync::{Arc, OnceLock};
 
 /// What runs once the probe is attached.
 pub(super) struct Live {
-    pub(super) probe: Probe,
+    pub(super) probe: Arc<Probe>,
+    /// None without a budget, and once everything is being stopped.
+    pub(super) governor: Mutex<Option<Governor>>,
+    /// How it stood when it was stopped.
+    pub(super) governed: Mutex<governor::State>,
     pub(super) running: Mutex<Option<Running>>,
     pub(super) feed: Mutex<Option<Feed>>,
     /// The last reports, for when the topology has ended.
@@ -89,6 +94,11 @@ impl Shown {
         }
     }
 
+    fn governor(&self) -> governor::State {
+        let Some(live) = self.live() else { return governor::State::default() };
+        live.governor.lock().as_ref().map_or_else(|| *live.governed.lock(), Governor::state)
+    }
+
     fn reports(&self) -> Vec<ShardReport> {
         self.live().map_or_else(Vec::new, |live| match live.running.lock().as_ref() {
             Some(running) => running.report(),
@@ -118,6 +128,7 @@ impl Shown {
             resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
             http: self.http.get().map(Arc::as_ref),
             usage: Usage::now(),
+            governor: self.governor(),
         };
         self.own.lock().update(&observed);
     }
@@ -140,6 +151,7 @@ fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
         told.identified = counts.identified;
         told.tls = counts.tls;
         told.foreign = counts.foreign - counts.tls;
+        told.hurried = counts.hurried;
     });
     let told = Arc::clone(counts);
     let _ = controls.parse.apply(move |parse| {
@@ -198,12 +210,49 @@ impl Backend for Shown {
             "uptime_seconds": clock::monotonic().since(self.started).as_secs_f64(),
             "rung": probe.map(|probe| probe.rung().name()),
             "rungs_skipped": skipped,
+            "governor": governed(&self.governor()),
+            "scaled": scaled(&reports),
             "conservation": sums,
             "kernel": losses.map(|losses| loss_object(&losses)),
             "shards": shards,
             "series": self.registry.stats().series,
         })
     }
+}
+
+fn governed(state: &governor::State) -> Value {
+    if state.budget == 0.0 {
+        return json!({ "enabled": false, "step": state.step.number(), "sampling_ratio": state.step.sampling_ratio() });
+    }
+    json!({
+        "enabled": true,
+        "budget_ratio": state.budget,
+        "used_ratio": state.used.share(),
+        "used_agent_ratio": state.used.agent,
+        "used_kernel_ratio": state.used.kernel,
+        "used_kernel_excluded_ratio": state.used.excluded,
+        "kernel_ns_per_operation": state.costs.watched_ns,
+        "kernel_ns_per_excluded_operation": state.costs.excluded_ns,
+        "kernel_cost": state.costs.source.name(),
+        "operations_per_second": state.used.rate,
+        "step": state.step.number(),
+        "step_name": state.step.name(),
+        "steps": governor::Step::all().map(governor::Step::name).collect::<Vec<_>>(),
+        "sampling_ratio": state.step.sampling_ratio(),
+        "seconds_at_step": clock::monotonic().since(state.since).as_secs_f64(),
+        "steps_down": state.downs,
+        "steps_up": state.ups,
+    })
+}
+
+/// Of what the series hold, the part that was seen and the part that stands for what sampling left out.
+fn scaled(reports: &[ShardReport]) -> Value {
+    let sum = |part: fn(&ShardReport) -> u64| reports.iter().map(part).sum::<u64>();
+    json!({
+        "delivered": sum(|report| report.delivered.exchanges),
+        "of_these_scaled": sum(|report| report.delivered.scaled),
+        "extrapolated": sum(|report| report.delivered.extrapolated),
+    })
 }
 
 fn shard(number: usize, report: &ShardReport) -> Value {
@@ -245,6 +294,7 @@ fn loss_object(losses: &Losses) -> Value {
         "operations": losses.operations,
         "no_storage": losses.no_storage,
         "evicted": losses.evicted,
+        "sampled_turns": losses.sampled_turns,
         "slot_lost": losses.slot_lost,
         "slot_lost_turns": losses.slot_lost_turns,
         "not_selected": losses.not_selected,

@@ -89,6 +89,11 @@ pub const KEYS: &[Key] = &[
         "Series of one service; what comes after goes to an overflow series: 10 to 100000.",
     ),
     one("series.expiry", "15m", "A series that gained nothing for this long is forgotten: 10s to 7d."),
+    one(
+        "governor.cpu",
+        "2%",
+        "Processor time that the agent and its kernel programs may use, in percent of one processor; above it the agent does less, in the end by sampling: 0.1% to 10000%, or 0 (or off) for no such bound.",
+    ),
     Key {
         path: "join.services",
         kind: Kind::Table,

@@ -1,5 +1,6 @@
 //! Turns what was written into values that cannot be wrong; what cannot be turned is collected, not returned.
 
+use super::CpuShare;
 use super::error::Problem;
 use super::layers::{Layers, MAX_ENTRIES, Written};
 use std::collections::BTreeMap;
@@ -116,6 +117,27 @@ impl Reader<'_> {
         }
     }
 
+    /// A share of processor time in percent; `None` for 0 and for `off`.
+    pub(super) fn cpu_share(&mut self, path: &str) -> Option<CpuShare> {
+        let text = self.one(path).to_owned();
+        let (least, most) = CpuShare::BOUNDS;
+        match parse_percent(&text) {
+            _ if text == "off" => None,
+            Some(0) => None,
+            Some(millionths) if (least..=most).contains(&CpuShare { millionths }) => Some(CpuShare { millionths }),
+            Some(_) => self.out_of_range(path, &text, "0.1%", "10000%, or 0 for no bound", None),
+            None => {
+                self.problem(
+                    path,
+                    &text,
+                    "is not a share in percent",
+                    "write one such as 2% or 0.5%, or 0 for no bound",
+                );
+                None
+            }
+        }
+    }
+
     /// Anything with a parser of its own.
     pub(super) fn parsed<T: FromStr>(&mut self, path: &str, fallback: T, what: &str, remedy: &str) -> T {
         let text = self.one(path).to_owned();
@@ -165,6 +187,24 @@ impl Reader<'_> {
         }
         table
     }
+}
+
+/// Percent with at most four decimals, in millionths; a zero may do without its sign. Beyond what fits: the most that does.
+fn parse_percent(text: &str) -> Option<u32> {
+    let number = match text.strip_suffix('%') {
+        Some(number) => number.trim_end(),
+        None if !text.is_empty() && text.bytes().all(|byte| byte == b'0') => text,
+        None => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 4 {
+        return None;
+    }
+    // The ten-thousandths, filled up on the right.
+    let part: u32 = format!("{part:0<4}").parse().ok()?;
+    let whole = whole.parse::<u32>().unwrap_or(u32::MAX);
+    Some(whole.saturating_mul(10_000).saturating_add(part))
 }
 
 /// Bytes: a number, or one with `KiB`, `MiB` or `GiB` (also `K`, `M`, `G`, in powers of 1024).
@@ -235,6 +275,19 @@ mod tests {
         assert_eq!(parse_bytes("-1"), None);
         assert_eq!(show_bytes(4 << 20), "4MiB");
         assert_eq!(show_bytes(3 << 9), "1536");
+    }
+
+    #[test]
+    fn reads_percent_to_the_fourth_decimal() {
+        assert_eq!(parse_percent("2%"), Some(20_000));
+        assert_eq!(parse_percent("0.2 %"), Some(2_000));
+        assert_eq!(parse_percent("0.0625%"), Some(625));
+        assert_eq!(parse_percent("150%"), Some(1_500_000));
+        assert_eq!((parse_percent("0"), parse_percent("0%"), parse_percent("0.0%")), (Some(0), Some(0), Some(0)));
+        assert_eq!(parse_percent("99999999999%"), Some(u32::MAX));
+        for text in ["2", "", "%", "-1%", "+1%", "1.%", ".5%", "1.23456%", "1e2%", "two%", "2 percent"] {
+            assert_eq!(parse_percent(text), None, "{text}");
+        }
     }
 
     #[test]

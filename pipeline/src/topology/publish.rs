@@ -30,7 +30,15 @@ pub(crate) fn exchanges(delta: &Delta) -> u64 {
             _,
         )
         | (_, Gain::Count(_)) => 0,
-        (_, Gain::Histogram(gain)) => gain.count,
+        (_, Gain::Histogram(gain)) => gain.seen,
+    }
+}
+
+/// Of the exchanges in a delta, those that stood for others as well, and how many others.
+fn scaled(delta: &Delta) -> (u64, u64) {
+    match &delta.gain {
+        Gain::Histogram(gain) if exchanges(delta) > 0 => (gain.scaled, gain.count.saturating_sub(gain.seen)),
+        Gain::Histogram(_) | Gain::Count(_) => (0, 0),
     }
 }
 
@@ -69,11 +77,15 @@ impl Exit<Vec<Publication>> for Publications {
     fn send(&mut self, _: Nanos, mut batch: Vec<Publication>) -> Result<(), Vec<Publication>> {
         for publication in batch.drain(..) {
             let exchanges: u64 = publication.deltas.iter().map(exchanges).sum();
+            let (scaled, extrapolated) =
+                publication.deltas.iter().map(scaled).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             let publish = || self.sink.publish(self.shard, publication);
             let taken = catch_unwind(AssertUnwindSafe(publish)).is_ok();
             let mut fate = self.fate.0.lock();
             if taken {
                 fate.exchanges += exchanges;
+                fate.scaled += scaled;
+                fate.extrapolated += extrapolated;
             } else {
                 fate.lost += exchanges;
                 fate.publications_lost += 1;

@@ -49,19 +49,23 @@ pub(super) struct Histogram {
     buckets: [u64; MAX_BUCKETS + 1],
     sum: u128,
     count: u64,
+    seen: u64,
+    scaled: u64,
 }
 
 impl Histogram {
-    pub(super) const EMPTY: Self = Self { buckets: [0; MAX_BUCKETS + 1], sum: 0, count: 0 };
+    pub(super) const EMPTY: Self = Self { buckets: [0; MAX_BUCKETS + 1], sum: 0, count: 0, seen: 0, scaled: 0 };
 
-    /// Counts one observation.
-    pub(super) fn observe(&mut self, bounds: &Bounds, value: Nanos) {
+    /// Counts one observation, as many times as it stands for (`weight`, 1 without sampling).
+    pub(super) fn observe(&mut self, bounds: &Bounds, value: Nanos, weight: u64) {
         let at: usize = bounds.iter().map(|&bound| usize::from(value.0 > bound)).sum();
         if let Some(bucket) = self.buckets.get_mut(at) {
-            *bucket += 1;
+            *bucket += weight;
         }
-        self.sum += u128::from(value.0);
-        self.count += 1;
+        self.sum += u128::from(value.0) * u128::from(weight);
+        self.count += weight;
+        self.seen += 1;
+        self.scaled += u64::from(weight > 1);
     }
 
     /// Hands out the gain and starts again; `None` without one.
@@ -69,8 +73,8 @@ impl Histogram {
         if self.count == 0 {
             return None;
         }
-        let Self { buckets, sum, count } = std::mem::replace(self, Self::EMPTY);
-        Some(Box::new(HistogramGain { buckets, sum, count }))
+        let Self { buckets, sum, count, seen, scaled } = std::mem::replace(self, Self::EMPTY);
+        Some(Box::new(HistogramGain { buckets, sum, count, seen, scaled }))
     }
 }
 
@@ -83,7 +87,7 @@ mod tests {
     fn a_value_on_a_bound_belongs_to_its_bucket() {
         let mut histogram = Histogram::EMPTY;
         for value in [5_000_000, 5_000_001, 10_000_000, 10_000_000_000, 10_000_000_001] {
-            histogram.observe(bounds(Metric::DnsLookupDuration), Nanos(value));
+            histogram.observe(bounds(Metric::DnsLookupDuration), Nanos(value), 1);
         }
         let gain = histogram.take().unwrap();
         assert_eq!(gain.buckets[..3], [1, 2, 0]);
@@ -93,9 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn an_observation_counts_for_as_many_as_it_stands_for_and_says_so() {
+        let mut histogram = Histogram::EMPTY;
+        histogram.observe(bounds(Metric::DnsLookupDuration), Nanos(1_000), 1);
+        histogram.observe(bounds(Metric::DnsLookupDuration), Nanos(6_000_000), 16);
+        let gain = histogram.take().unwrap();
+        assert_eq!(gain.buckets[..3], [1, 16, 0]);
+        assert_eq!((gain.count, gain.sum), (17, 96_001_000));
+        assert_eq!((gain.seen, gain.scaled), (2, 1));
+    }
+
+    #[test]
     fn what_exceeds_the_last_database_bound_is_in_the_bucket_behind_it() {
         let mut histogram = Histogram::EMPTY;
-        histogram.observe(bounds(Metric::DbClientOperationDuration), Nanos::from_secs(11));
+        histogram.observe(bounds(Metric::DbClientOperationDuration), Nanos::from_secs(11), 1);
         assert_eq!(histogram.take().unwrap().buckets[BOUNDS_DATABASE.len()], 1);
     }
 }

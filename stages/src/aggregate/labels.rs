@@ -181,6 +181,7 @@ mod tests {
             netns: 1,
             sock_ino: 1,
             late: false,
+            sampling: 0,
         };
         let exchange = Exchange {
             conn: conn.into(),

@@ -83,6 +83,7 @@ mod tests {
             netns: 1,
             sock_ino: 1,
             late: false,
+            sampling: 0,
         };
         Exchange {
             conn: Arc::new(conn),

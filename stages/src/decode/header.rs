@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub(super) begins_turn: bool,
     /// Nothing of its connection can have come before it.
     pub(super) first: bool,
+    /// Sampling level; only data tells it.
+    pub(super) sampling: Option<u8>,
     /// Stream offset behind the record.
     pub(super) end: u64,
     pub(super) header: EventHeader,
@@ -51,6 +53,8 @@ impl Record {
         let captured = usize::try_from(header.cap_len).map_err(|_| Reject::Malformed)?;
         let end = header.offset.checked_add(u64::from(header.len)).ok_or(Reject::Malformed)?;
         let fits = captured <= payload.len() && captured <= abi::MAX_CHUNK && header.cap_len <= header.len;
+        let sampling = (header.kind == abi::kind::DATA).then_some(header.reason);
+        let fits = fits && sampling.is_none_or(|level| level <= abi::MAX_SAMPLING);
         if !fits || header.conn_id == 0 {
             return Err(Reject::Malformed);
         }
@@ -70,6 +74,7 @@ impl Record {
             begins_turn: header.flags & abi::flag::TURN_START != 0,
             first: header.flags & abi::flag::FIRST != 0
                 || (header.turn, header.offset, header.other_offset, header.unseen) == (0, 0, 0, 0),
+            sampling,
             end,
             header,
         })
@@ -92,6 +97,7 @@ fn kind(header: &EventHeader, span: Span) -> Result<Kind, Reject> {
             abi::reason::ABORT => CloseReason::Abort,
             abi::reason::TIMEOUT => CloseReason::Timeout,
             abi::reason::REFUSED => CloseReason::Refused,
+            abi::reason::SAMPLED => CloseReason::Forgotten,
             _ => CloseReason::Fin,
         })),
         _ => Err(Reject::Kind),

@@ -27,6 +27,7 @@ pub(super) fn first(record: &Record, listeners: &ListeningPorts) -> ConnInfo {
         netns: header.netns,
         sock_ino: header.sock_ino,
         late: header.flags & abi::flag::LATE != 0,
+        sampling: record.sampling.unwrap_or(0),
     };
     settle_role(&mut info, listeners);
     info
@@ -64,6 +65,9 @@ pub(super) fn is_news(info: &ConnInfo, record: &Record) -> bool {
     if record.role != Role::Unknown && record.role != info.role {
         return true;
     }
+    if record.sampling.is_some_and(|level| level != info.sampling) {
+        return true;
+    }
     let header = &record.header;
     if header.family == 0 || record.kind == Kind::Progress {
         return false;
@@ -80,6 +84,7 @@ pub(super) fn updated(info: &ConnInfo, record: &Record, listeners: &ListeningPor
     if record.role != Role::Unknown {
         new.role = record.role;
     }
+    new.sampling = record.sampling.unwrap_or(info.sampling);
     if header.family != 0 {
         if header.pid != 0 {
             new.owner = owner(header);

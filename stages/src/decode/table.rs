@@ -201,6 +201,7 @@ mod tests {
             netns: 0,
             sock_ino: 0,
             late: false,
+            sampling: 0,
         })
     }
 

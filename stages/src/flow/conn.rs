@@ -173,9 +173,17 @@ pub struct ConnInfo {
     pub sock_ino: u64,
     /// Open before the probe: its beginning was not seen.
     pub late: bool,
+    /// The sampling level that it is followed at ([`crate::abi::MAX_SAMPLING`]); 0: all are.
+    pub sampling: u8,
 }
 
 impl ConnInfo {
+    /// How many connections this one stands for: itself, and those that sampling left out.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        1 << u32::from(self.sampling.min(crate::abi::MAX_SAMPLING))
+    }
+
     /// Client and server address, when the role is known; else local and remote.
     #[must_use]
     pub fn client_and_server(&self) -> (Address, Address) {
@@ -199,7 +207,8 @@ pub enum CloseReason {
     Timeout,
     /// It was never established.
     Refused,
-    /// No event for [`crate::limits::CONNECTION_IDLE`], or the table was full: forgotten, not closed.
+    /// No event for [`crate::limits::CONNECTION_IDLE`], the table was full, or sampling leaves it out from now
+    /// on: forgotten, not closed.
     Forgotten,
     /// redtap stops.
     Shutdown,

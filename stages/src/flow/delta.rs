@@ -41,8 +41,12 @@ pub struct HistogramGain {
     pub buckets: [u64; MAX_BUCKETS + 1],
     /// Sum of what was observed, in nanoseconds or bytes by the metric's unit.
     pub sum: u128,
-    /// Number of observations.
+    /// Number of observations, each counted as many times as it stands for; without sampling that is `seen`.
     pub count: u64,
+    /// Observations that were made.
+    pub seen: u64,
+    /// Of these, made on connections that stood for others as well.
+    pub scaled: u64,
 }
 
 /// What `flush` hands to the registry: everything gained since the last publication.

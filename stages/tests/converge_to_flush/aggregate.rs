@@ -270,6 +270,35 @@ fn an_exchange_of_no_protocol_is_rejected() {
 }
 
 #[test]
+fn an_exchange_of_a_sampled_connection_counts_for_those_left_out_and_says_so() {
+    let mut chain = Chain::new();
+    let (mut aggregate, mut flush) = (Aggregate::new(), Flush::new(FlushSettings::default()));
+    let sampled = Arc::new(ConnInfo { sampling: 3, ..(*server()).clone() });
+    // In two gains of one publication.
+    for conn in [server(), sampled] {
+        run(&mut aggregate, NOW, chain.joined(vec![get(&conn, "/a", "500"), get(&conn, "/a", "500")]));
+        assert!(run(&mut flush, NOW, drain(&mut aggregate, NOW)).is_empty());
+    }
+    let published = drain(&mut flush, NOW + Nanos::SECOND);
+    assert_eq!(exchanges(&published[0].deltas), 18);
+    for delta in &published[0].deltas {
+        match &delta.gain {
+            Gain::Histogram(gain) => {
+                assert_eq!(
+                    (gain.count, gain.seen, gain.scaled),
+                    (18, 4, 2),
+                    "{}",
+                    delta.series.metric.entry().prometheus
+                );
+                assert_eq!(gain.buckets.iter().sum::<u64>(), 18);
+                assert_eq!(gain.sum, 18 * 3_000_000);
+            }
+            Gain::Count(count) => assert_eq!(*count, 18, "{}", delta.series.metric.entry().prometheus),
+        }
+    }
+}
+
+#[test]
 fn flush_publishes_once_a_second_and_everything_on_drain() {
     let mut chain = Chain::new();
     let mut aggregate = Aggregate::new();

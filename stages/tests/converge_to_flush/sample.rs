@@ -44,6 +44,7 @@ pub(crate) fn conn(id: u64, owner: Owner, role: Role, local: &str, remote: &str)
         netns: 1,
         sock_ino: id,
         late: false,
+        sampling: 0,
     })
 }
 

@@ -126,6 +126,7 @@ pub(crate) fn info(id: u64) -> ConnInfo {
         netns: 0,
         sock_ino: 0,
         late: false,
+        sampling: 0,
     }
 }
 
