@@ -44,6 +44,8 @@ pub(super) struct Heard {
     rport: u16,
     family: u8,
     role: u8,
+    /// Of data, the level at which its connection is sampled; no other record tells.
+    sampling: Option<u8>,
 }
 
 impl Heard {
@@ -56,6 +58,7 @@ impl Heard {
             rport: header.rport,
             family: header.family,
             role: header.role,
+            sampling: (header.kind == abi::kind::DATA).then_some(header.reason),
         }
     }
 }
