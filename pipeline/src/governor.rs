@@ -6,7 +6,7 @@
 //!
 //! Every step is a log line, a metric (`redtap_governor_*`, `redtap_sampling_ratio`) and shown in the status ([`State`]).
 //!
-//! Absent: anything that touches an event. Why it is so: `docs/adr/0009-the-governor.md`.
+//! Absent: anything that touches an event. Why it is so: `docs/adr/0010-the-governor.md`.
 
 pub mod decision;
 pub mod meter;
