@@ -10,7 +10,7 @@
 use anyhow::{Result, ensure};
 use redtap::edge::{EdgeCapacity, Inlet, edge};
 use redtap::runner::{NoVerdicts, Parts, Runner, TICK, Turn, Turns as _};
-use redtap_benches::stopwatch::{measure, median};
+use redtap_e2e::stopwatch::{measure, median};
 use redtap_stages::reasons;
 use redtap_stages::stage::{Ledger, Stage};
 use redtap_stages::time::Nanos;

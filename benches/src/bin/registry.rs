@@ -9,7 +9,7 @@
 
 use anyhow::{Result, ensure};
 use redtap::registry::{Format, Registry, RegistrySettings};
-use redtap_benches::stopwatch::{measure, median};
+use redtap_e2e::stopwatch::{measure, median};
 use redtap_stages::flow::delta::{Delta, Gain, HistogramGain, Publication, Series};
 use redtap_stages::metric::{MAX_BUCKETS, Metric};
 use redtap_stages::symbol::Interner;
@@ -53,7 +53,8 @@ impl Bench {
     fn publication(&mut self) -> Publication {
         self.at += 1;
         let deltas = self.series.iter().map(|series| {
-            let mut gain = HistogramGain { buckets: [0; MAX_BUCKETS + 1], sum: 7_000_000, count: 1 };
+            let mut gain =
+                HistogramGain { buckets: [0; MAX_BUCKETS + 1], sum: 7_000_000, count: 1, seen: 1, scaled: 0 };
             gain.buckets.iter_mut().take(1).for_each(|bucket| *bucket = 1);
             Delta { series: Arc::clone(series), gain: Gain::Histogram(Box::new(gain)) }
         });
