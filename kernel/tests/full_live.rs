@@ -210,39 +210,46 @@ c.sendall(one[12000:]); exactly(s, len(one) - 12000)
     }
 }
 
-/// Nobody gave a verdict: what a client asks at once, and what it is answered, is more than a budget.
-#[test]
-fn a_connection_that_begins_with_the_preface_is_captured_in_full() {
-    if skipped("a_connection_that_begins_with_the_preface_is_captured_in_full") {
-        return;
-    }
-    const CALLS: usize = 3;
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    for rung in RUNGS {
-        let mut watch = Watch::new(rung);
-        let mut script = watch.python(&format!(
-            "{PAIR}{FRAMES}
-whole = b''.join(call(1 + 2 * n) for n in range({CALLS}))
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Calls that follow a preface, each way.
+const AT_ONCE: usize = 3;
+
+/// The client says the preface and its calls in one go, and the server answers likewise.
+const SCRIPT_AT_ONCE: &str = "
+whole = b''.join(call(1 + 2 * n) for n in range(3))
 preface = b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'
 import threading
 def over(a, b, bytes):
     t = threading.Thread(target=exactly, args=(b, len(bytes))); t.start(); a.sendall(bytes); t.join()
 over(c, s, preface + whole)
 over(s, c, whole)
-"
-        ));
+";
+
+/// Both ends are captured in full behind the preface; `before`: what went each way before it.
+fn check_at_once(rung: impl std::fmt::Debug + Copy, records: &[Record], (client, server): (u16, u16), before: &[u8]) {
+    let calls = &truth(AT_ONCE)[5..];
+    let (questions, answers) = ([before, PREFACE, calls].concat(), [before, calls].concat());
+    let most = AT_ONCE * 9000;
+    for (from, to, out) in [(client, server, EGRESS), (server, client, INGRESS)] {
+        let records = flow(records, from, to);
+        check(rung, &records, out, &questions, before.len() + PREFACE.len(), AT_ONCE, most);
+        check(rung, &records, 1 - out, &answers, before.len(), AT_ONCE, most);
+    }
+}
+
+/// Nobody gave a verdict: what a client asks at once, and what it is answered, is more than a budget.
+#[test]
+fn a_connection_that_begins_with_the_preface_is_captured_in_full() {
+    if skipped("a_connection_that_begins_with_the_preface_is_captured_in_full") {
+        return;
+    }
+    for rung in RUNGS {
+        let mut watch = Watch::new(rung);
+        let mut script = watch.python(&format!("{PAIR}{FRAMES}{SCRIPT_AT_ONCE}"));
         let line = script.line();
-        let (client, server) = line.split_once(' ').map(|(c, s)| (c.parse().unwrap(), s.parse().unwrap())).unwrap();
+        let ends = line.split_once(' ').map(|(c, s)| (c.parse().unwrap(), s.parse().unwrap())).unwrap();
         script.finish();
-        let records = watch.drain();
-        let answers = truth(CALLS).split_off(5);
-        let questions = [PREFACE, &answers].concat();
-        let most = CALLS * 9000;
-        for (from, to, out) in [(client, server, EGRESS), (server, client, INGRESS)] {
-            let records = flow(&records, from, to);
-            check(rung, &records, out, &questions, PREFACE.len(), CALLS, most);
-            check(rung, &records, 1 - out, &answers, 0, CALLS, most);
-        }
+        check_at_once(rung, &watch.drain(), ends, b"");
     }
 }
 
@@ -252,34 +259,11 @@ fn a_preface_behind_an_upgrade_outdoes_the_verdict() {
     if skipped("a_preface_behind_an_upgrade_outdoes_the_verdict") {
         return;
     }
-    const CALLS: usize = 3;
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     for rung in RUNGS {
         let mut watch = Watch::new(rung);
-        let (client, server, script, before) = begin(
-            &mut watch,
-            Capture::Head,
-            &format!(
-                "
-whole = b''.join(call(1 + 2 * n) for n in range({CALLS}))
-preface = b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'
-import threading
-def over(a, b, bytes):
-    t = threading.Thread(target=exactly, args=(b, len(bytes))); t.start(); a.sendall(bytes); t.join()
-over(c, s, preface + whole)
-over(s, c, whole)
-"
-            ),
-        );
+        let (client, server, script, before) = begin(&mut watch, Capture::Head, SCRIPT_AT_ONCE);
         script.finish();
-        let records = [before, watch.drain()].concat();
-        let answers = truth(CALLS);
-        let questions = [b"hello", PREFACE, &answers[5..]].concat();
-        let most = CALLS * 9000;
-        for (from, to, out) in [(client, server, EGRESS), (server, client, INGRESS)] {
-            let records = flow(&records, from, to);
-            check(rung, &records, out, &questions, 5 + PREFACE.len(), CALLS, most);
-            check(rung, &records, 1 - out, &answers, 5, CALLS, most);
-        }
+        // Five bytes went each way before; only what is behind them is compared.
+        check_at_once(rung, &[before, watch.drain()].concat(), (client, server), b"hello");
     }
 }
