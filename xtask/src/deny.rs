@@ -43,9 +43,11 @@ fn offence(package: &serde_json::Value, allowed: &[String], banned: &[String]) -
     (source.is_some() && !acceptable(licence, allowed)).then(|| format!("{name}: licence {licence}"))
 }
 
-/// An SPDX expression of OR and AND over names, as far as crates use them: some alternative must be allowed as a whole.
+/// An SPDX expression of OR and AND over names, as far as crates use them (some write them small, or a slash): some alternative
+/// must be allowed as a whole.
 fn acceptable(expression: &str, allowed: &[String]) -> bool {
-    let expression = expression.replace('/', " OR ").replace(['(', ')'], "");
+    let expression =
+        expression.replace('/', " OR ").replace(" or ", " OR ").replace(" and ", " AND ").replace(['(', ')'], "");
     expression.split(" OR ").any(|alternative| {
         alternative.split(" AND ").all(|licence| allowed.iter().any(|allowed| allowed == licence.trim()))
     })
