@@ -714,7 +714,10 @@ __inline int rt_copy_whole(struct rt_conn *c, struct rt_scratch *s)
 	return 1;
 }
 
-/* Puts the operation into the ring, in as many records as it takes. Not 0: one was refused. */
+enum rt_outcome { RT_RECORDED = 0, RT_REFUSED = 1, RT_UNTRIED = 2, RT_MUTED = 3 };
+
+/* Puts the operation into the ring, in as many records as it takes. What goes on with a turn and has no buffer (sendfile behind a
+ * head) would be a record without payload, one more for each answer of a file: the slot says as much. */
 __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_claim *claim, struct pt_regs *regs,
 		       __u32 message)
 {
@@ -729,6 +732,8 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 	if (claim->header) {
 		rt_from_msghdr(op, claim->header);
 	} else if (!regs || !rt_locate(op, regs, claim->dir, message)) {
+		if (!claim->begins && !claim->full)
+			return RT_UNTRIED;
 		op->flags |= RT_F_NO_BUFFER;
 		op->want = 0;
 	}
@@ -744,14 +749,12 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 		/* It may reach beyond what is walked of an operation: then all of that is passed over. */
 		op->want = op->want > claim->skipped ? op->want - claim->skipped : 0;
 		if (rt_send(c, s, 0, claim->skipped))
-			return op->refused;
+			return op->refused ? RT_REFUSED : RT_RECORDED;
 	}
 	if (!rt_copy_whole(c, s))
 		rt_copy(c, s);
-	return op->refused;
+	return op->refused ? RT_REFUSED : RT_RECORDED;
 }
-
-enum rt_outcome { RT_RECORDED = 0, RT_REFUSED = 1, RT_UNTRIED = 2, RT_MUTED = 3 };
 
 /* Mode full: how much of an operation is captured. */
 __inline int rt_take_full(struct rt_conn *c, struct rt_claim *claim)
@@ -840,7 +843,7 @@ __inline void rt_moved(struct rt_conn *c, struct pt_regs *regs, __u64 header, __
 	if (outcome == RT_RECORDED) {
 		s = rt_enter();
 		if (s) {
-			outcome = rt_record(c, s, &claim, regs, message) ? RT_REFUSED : RT_RECORDED;
+			outcome = rt_record(c, s, &claim, regs, message);
 			rt_leave(s);
 		} else {
 			outcome = RT_UNTRIED;

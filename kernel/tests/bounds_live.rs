@@ -14,7 +14,7 @@ mod harness;
 #[path = "live/py.rs"]
 mod py;
 
-use harness::{EGRESS, RUNGS, Watch, flow, skipped};
+use harness::{INGRESS, RUNGS, Watch, flow, skipped};
 use py::{PAIR, VECTORS};
 use redtap_kernel::probe::RungChoice;
 use redtap_stages::abi::{Capture, Verdict, kind};
@@ -47,8 +47,8 @@ send_many(b.fileno(), [b'%05d' % i for i in range(40)]); b.send(b'last')
         script.finish();
         let records = watch.drain();
         let stream = flow(&records, client, server);
-        let sent: u32 = stream.iter().filter(|r| r.is_data() && r.head.dir == EGRESS).map(|r| r.head.len).sum();
-        assert_eq!(sent, 200, "{rung:?} {stream:?}");
+        let answer = stream.iter().rfind(|r| r.is_data() && r.head.dir == INGRESS).unwrap();
+        assert_eq!(answer.head.other_offset, 200, "sent before it, {rung:?} {stream:?}");
         let datagrams = flow(&records, sender, receiver);
         let last = datagrams.iter().rfind(|r| r.is_data()).unwrap();
         let unseen = if rung == RungChoice::Syscall { 24 } else { 0 };
