@@ -140,6 +140,13 @@ impl Message {
             upgrade: false,
         }
     }
+
+    /// Moves it out. What is left has its place and time, and nothing else.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let blank = Self::new(self.kind, self.part, self.protocol, self.direction, self.start);
+        std::mem::replace(self, blank)
+    }
 }
 
 /// Messages, and what the kernel should know of their connections.

@@ -72,14 +72,13 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Lane {
     phase: Phase,
-    /// Of which the head began in bytes that are gone.
-    draft: Option<Message>,
+    /// A head that began in bytes that are gone. Apart, because most heads come whole; once there it stays, for the next.
+    draft: Option<Box<Draft>>,
     /// Of which the head went out and the end is due.
     open: Option<Open>,
     /// It is one of gRPC-Web.
     call: Option<Call>,
     fields: Fields,
-    partial: Partial,
     /// Last byte seen.
     last: Nanos,
     /// The framing was lost to a gap: the next turn may begin in the middle of something.
@@ -88,6 +87,14 @@ struct Lane {
     strange: bool,
     /// The next bytes may be no beginning; take only what looks like one.
     resync: bool,
+}
+
+/// An unfinished head.
+#[derive(Debug, Default)]
+struct Draft {
+    message: Option<Message>,
+    /// Its last line, as far as it came.
+    partial: Partial,
 }
 
 /// Where in a message a direction is.
@@ -188,7 +195,7 @@ impl Wire for Http1 {
         let lane = state.lane(context);
         lane.cut();
         lane.finish(context.direction, sink);
-        lane.draft = None;
+        lane.forget();
         lane.restart();
     }
 
@@ -204,7 +211,7 @@ impl Wire for Http1 {
         }
         let lane = state.lane(context);
         lane.finish(context.direction, sink);
-        lane.draft = None;
+        lane.forget();
         lane.restart();
         if !request {
             state.make_up_answers(context.direction, sink);
@@ -265,8 +272,8 @@ impl State {
         match lane.phase {
             Phase::Start => self.start(context, input, sink),
             Phase::StartLine | Phase::Head => {
-                let Some(draft) = lane.draft.take() else { return Step::Lost };
-                self.head(context, input, 0, draft, sink)
+                let Some(mut message) = lane.draft_mut().and_then(|draft| draft.message.take()) else { return Step::Lost };
+                self.head(context, input, 0, &mut message, sink)
             }
             Phase::Body(body) => self.body(context, body, input, sink),
             Phase::Unframed => {
@@ -292,9 +299,9 @@ impl State {
                 lane.resync = false;
                 lane.torn = false;
                 lane.fields = Fields::default();
-                lane.partial.clear();
+                lane.clear_partial();
                 lane.phase = if whole { Phase::Head } else { Phase::StartLine };
-                self.head(context, input, len, draft, sink)
+                self.head(context, input, len, &mut draft, sink)
             }
             Ok(None) => Step::NeedMore(NonZeroU64::MIN),
             Err(_) if lane.resync => {
@@ -310,8 +317,9 @@ impl State {
         }
     }
 
-    /// In the head of `draft`; `from` bytes of the input are read already.
-    fn head(&mut self, context: Context, input: &[u8], from: usize, mut draft: Message, sink: &mut dyn Sink) -> Step {
+    /// In the head of `message`; `from` bytes of the input are read already. (Messages are large: they are handed on by
+    /// reference until they go out.)
+    fn head(&mut self, context: Context, input: &[u8], from: usize, message: &mut Message, sink: &mut dyn Sink) -> Step {
         let lane = self.lane(context);
         let rest = input.get(from..).unwrap_or(&[]);
         let mut lines = Lines::new(rest);
@@ -325,21 +333,23 @@ impl State {
         };
         let at = from + lines.passed();
         if !over {
-            if lane.phase == Phase::Head {
-                lane.partial.push(input.get(at..).unwrap_or(&[]));
+            message.bytes = message.bytes.saturating_add(input.len() as u64);
+            let in_fields = lane.phase == Phase::Head;
+            let draft = lane.draft.get_or_insert_default();
+            if in_fields {
+                draft.partial.push(input.get(at..).unwrap_or(&[]));
             }
-            draft.bytes = draft.bytes.saturating_add(input.len() as u64);
-            lane.draft = Some(draft);
+            draft.message = Some(message.take());
             return consumed(input.len());
         }
-        draft.bytes = draft.bytes.saturating_add(at as u64);
-        self.headed(context, input, at, draft, sink)
+        message.bytes = message.bytes.saturating_add(at as u64);
+        self.headed(context, input, at, message, sink)
     }
 
     /// The head of `message` is read: `input` from `at` on is body, or the next message.
-    fn headed(&mut self, context: Context, input: &[u8], at: usize, mut message: Message, sink: &mut dyn Sink) -> Step {
+    fn headed(&mut self, context: Context, input: &[u8], at: usize, message: &mut Message, sink: &mut dyn Sink) -> Step {
         message.end = context.at;
-        let (framing, orphan) = self.framing(context, &mut message, sink);
+        let (framing, orphan) = self.framing(context, message, sink);
         if message.kind == MessageKind::Response {
             let short =
                 message.bytes <= 1 << SHORT_HEAD && matches!(framing, Framing::None | Framing::Body(Body::Length(_)));
@@ -521,7 +531,7 @@ impl State {
         let lane = self.lane(context);
         lane.cut();
         lane.call.iter_mut().for_each(Call::gap);
-        let Some(mut message) = lane.draft.take() else {
+        let Some(mut message) = lane.draft_mut().and_then(|draft| draft.message.take()) else {
             lane.phase = Phase::Unframed;
             return;
         };
@@ -537,7 +547,7 @@ impl State {
             sink.message(message);
             lane.phase = Phase::Unframed;
         } else {
-            lane.head_out(message, open, Phase::Unframed, sink);
+            lane.head_out(&mut message, open, Phase::Unframed, sink);
         }
     }
 
@@ -551,13 +561,32 @@ impl State {
 impl Lane {
     /// One header line without its LF; false at the end of the head.
     fn field(&mut self, line: &[u8]) -> bool {
-        if self.partial.is_empty() {
-            return self.fields.line(line, true);
+        let Self { draft: Some(draft), fields, .. } = self else { return self.fields.line(line, true) };
+        let partial = &mut draft.partial;
+        if partial.is_empty() {
+            return fields.line(line, true);
         }
-        self.partial.push(line);
-        let more = self.fields.line(self.partial.line(), self.partial.whole());
-        self.partial.clear();
+        partial.push(line);
+        let more = fields.line(partial.line(), partial.whole());
+        partial.clear();
         more
+    }
+
+    fn draft_mut(&mut self) -> Option<&mut Draft> {
+        self.draft.as_deref_mut()
+    }
+
+    fn clear_partial(&mut self) {
+        if let Some(draft) = self.draft_mut() {
+            draft.partial.clear();
+        }
+    }
+
+    /// The head that began is not read to its end.
+    fn forget(&mut self) {
+        if let Some(draft) = self.draft_mut() {
+            draft.message = None;
+        }
     }
 
     fn count(&mut self, n: u64) {
@@ -572,22 +601,22 @@ impl Lane {
         }
     }
 
-    fn head_out(&mut self, mut message: Message, open: Open, phase: Phase, sink: &mut dyn Sink) {
+    fn head_out(&mut self, message: &mut Message, open: Open, phase: Phase, sink: &mut dyn Sink) {
         message.part = Part::Head;
         self.open = Some(open);
         self.phase = phase;
         self.last = message.end;
-        sink.message(message);
+        sink.message(message.take());
     }
 
     /// A message of which everything is there.
-    fn whole_out(&mut self, mut message: Message, sink: &mut dyn Sink) {
+    fn whole_out(&mut self, message: &mut Message, sink: &mut dyn Sink) {
         message.part = Part::Whole;
         if let Some(call) = self.call.take() {
-            call.end(&mut message);
+            call.end(message);
         }
         self.restart();
-        sink.message(message);
+        sink.message(message.take());
     }
 
     /// Sends the end that is due, if one is.
@@ -607,7 +636,7 @@ impl Lane {
     fn restart(&mut self) {
         self.phase = Phase::Start;
         self.call = None;
-        self.partial.clear();
+        self.clear_partial();
         self.resync = false;
         self.torn = false;
     }
