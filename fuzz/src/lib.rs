@@ -339,7 +339,7 @@ fn record(script: &mut Script<'_>, now: u64, offsets: &mut [[u64; 2]; 4], turns:
         transport: if conn == 3 { 2 } else { 1 },
         family: 2,
         flags: flags & 1,
-        reason: 1,
+        detail: 1,
         cap_len: payload.len() as u32,
         len: len as u32,
         conn_id: conn as u64 + 1 + (u64::from(kind >> 6) << 3),

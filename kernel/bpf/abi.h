@@ -24,7 +24,7 @@ enum rt_kind {
 	RT_KIND_DATA = 1,     /* bytes moved; payload holds the captured part */
 	RT_KIND_PROGRESS = 2, /* made in user space from a dirty slot: offsets and turn moved, no payload */
 	RT_KIND_EOF = 3,      /* direction `dir` ended: recv returned 0, or our side shut down (FIN sent) */
-	RT_KIND_CLOSE = 4,    /* the socket is gone; `reason` says how */
+	RT_KIND_CLOSE = 4,    /* the socket is gone; `detail` says how */
 };
 
 enum rt_dir { RT_DIR_INGRESS = 0 /* the watched process received */, RT_DIR_EGRESS = 1 /* it sent */ };
@@ -59,7 +59,7 @@ struct rt_event {
 	__u8 transport;
 	__u8 family; /* AF_INET, AF_INET6, AF_UNIX; v4-mapped IPv6 is written as AF_INET */
 	__u8 flags;
-	__u8 reason; /* CLOSE: how it ended; DATA: the sampling level that its connection is followed at (RT_MAX_SAMPLING) */
+	__u8 detail; /* CLOSE: rt_reason; DATA: the sampling level that its connection is followed at (RT_MAX_SAMPLING) */
 	__u32 cap_len;       /*  8: payload bytes behind this header */
 	__u32 len;           /* 12: bytes that the operation (or this chunk of it) moved */
 	__u64 conn_id;       /* 16: unique while the probe runs, sequential from 1 */
@@ -99,11 +99,14 @@ struct rt_slot {
 	__u8 pad[3];
 };
 
-/* A verdict from user space, one word a slot: conn_id << 16 | mode << 12 | ingress budget class << 6 | egress class.
- * A class c means a budget of 2^c bytes a turn (0: none). A word whose conn_id differs is ignored. */
+/* A verdict from user space, one word a slot: conn_id << 16 | role << 14 | mode << 12 | ingress budget class << 6 | egress class.
+ * A class c means a budget of 2^c bytes a turn (0: none). The role is what user space found out where the programs have not
+ * seen the connection begin; they never show it again. A word whose conn_id differs is ignored. */
 enum rt_mode { RT_MODE_HEAD = 0, RT_MODE_FULL = 1, RT_MODE_MUTE = 2 };
 #define RT_VERDICT_CONN_SHIFT 16
+#define RT_VERDICT_ROLE_SHIFT 14
 #define RT_VERDICT_MODE_SHIFT 12
+#define RT_VERDICT_MODE_MASK 0x3
 #define RT_VERDICT_IN_SHIFT 6
 #define RT_VERDICT_CLASS_MASK 0x3f
 

@@ -144,13 +144,26 @@ __alone int rt_note(struct rt_conn *c, __u64 turn, __u32 reason, __u32 set)
 
 /* ---- verdicts ---- */
 
-/* The level asked for is taken over where requests begin, so that an exchange is wholly in or out and the number that it
- * stands for is one. A datagram socket may serve many: none of it could stand for others. */
-__inline int rt_sampling_moves(struct rt_conn *c, __u32 dir, __u32 level)
+/* Who asks: as the connection began, else as user space says (of one older than the probe). */
+__inline __u32 rt_role_of(struct rt_conn *c)
 {
-	if (level == (c->sampling & ~RT_OUT) || (c->transport != RT_TCP && c->transport != RT_UNIX_STREAM))
+	return c->role ? c->role : c->verdict >> RT_VERDICT_ROLE_SHIFT & 3;
+}
+
+/* The level asked for is taken over where requests begin, so that an exchange is wholly in or out and the number that it
+ * stands for is one. Who asks must be known for that, and a datagram socket may serve many: none of it could stand for
+ * others. In mode full (HTTP/2) what is said later leans on what was said before, which who comes back would never know: such a
+ * connection is not left out once it is followed. */
+__inline int rt_sampling_moves(struct rt_conn *c, __u32 mode, __u32 dir, __u32 level)
+{
+	__u32 role, now = c->sampling & ~RT_OUT;
+
+	if (mode == RT_MODE_MUTE || (mode == RT_MODE_FULL && level > now))
 		return 0;
-	return c->role == RT_ROLE_UNKNOWN || dir == (c->role == RT_ROLE_SERVER ? RT_DIR_INGRESS : RT_DIR_EGRESS);
+	if (level == now || (c->transport != RT_TCP && c->transport != RT_UNIX_STREAM))
+		return 0;
+	role = rt_role_of(c);
+	return role && dir == (role == RT_ROLE_SERVER ? RT_DIR_INGRESS : RT_DIR_EGRESS);
 }
 
 /* Both ends of a connection have the same place, so either both are followed or none; who is followed at a level is so at
@@ -205,14 +218,14 @@ __inline void rt_policy_of(struct rt_policy *p, struct rt_conn *c, __u32 dir, __
 			c->verdict = (word & 0xffff) | RT_VERDICT_KNOWN | (c->verdict & RT_VERDICT_PREFACE);
 	}
 	if (c->verdict) {
-		p->mode = c->verdict >> RT_VERDICT_MODE_SHIFT & 0xf;
+		p->mode = c->verdict >> RT_VERDICT_MODE_SHIFT & RT_VERDICT_MODE_MASK;
 		/* What was asked for when this was HTTP/1 still. */
 		if (p->mode == RT_MODE_HEAD && c->verdict & RT_VERDICT_PREFACE)
 			p->mode = RT_MODE_FULL;
 		class = (dir == RT_DIR_INGRESS ? c->verdict >> RT_VERDICT_IN_SHIFT : c->verdict) & RT_VERDICT_CLASS_MASK;
 	}
 	/* Of answers little is needed; of a request that is not captured nobody would know. */
-	if (shortest && class > shortest && c->role == (dir == RT_DIR_INGRESS ? RT_ROLE_CLIENT : RT_ROLE_SERVER))
+	if (shortest && class > shortest && rt_role_of(c) == (dir == RT_DIR_INGRESS ? RT_ROLE_CLIENT : RT_ROLE_SERVER))
 		class = shortest;
 	if (class > 16)
 		class = 16;
@@ -233,7 +246,7 @@ __inline void rt_head(struct rt_event *ev, struct rt_conn *c, __u32 kind, __u32 
 	ev->transport = c->transport;
 	ev->family = c->family;
 	ev->flags = (c->late ? RT_F_LATE : 0) | (c->said & RT_HEARD ? 0 : RT_F_FIRST);
-	ev->reason = c->sampling & ~RT_OUT;
+	ev->detail = c->sampling & ~RT_OUT;
 	ev->cap_len = 0;
 	ev->len = 0;
 	ev->conn_id = c->id;
@@ -306,7 +319,7 @@ __apart int rt_mark(struct rt_conn *c, __u32 kind, __u32 dir, __u32 reason, __u3
 		ev.other_offset = c->offset[!dir];
 	}
 	ev.turn = turn == RT_NO_TURN ? 0 : turn >> 1;
-	ev.reason = reason;
+	ev.detail = reason;
 	rt_attempt(c, set);
 	if (rt_settle(c, &ev, rt_put_header(&ev, rt_shard_of(c)), set))
 		rt_note(c, turn, reason, set);
@@ -586,6 +599,20 @@ __alone int rt_flush(struct rt_conn *c, struct rt_scratch *s)
 	return rt_send(c, s, op->keep, behind);
 }
 
+/* On to the next iovec. 0: it could not be read. */
+__inline int rt_next_buffer(struct rt_op *op)
+{
+	struct user_iovec iov = {};
+
+	if (bpf_probe_read_user(&iov, sizeof(iov), (void *)op->iov))
+		return 0;
+	op->iov += sizeof(iov);
+	op->iovs--;
+	op->base = iov.base;
+	op->left = iov.len;
+	return 1;
+}
+
 /* Moves on by one piece: the next iovec if the last is used up, then as much as fits. Not 0: done. */
 __alone int rt_step(struct rt_conn *c, struct rt_scratch *s)
 {
@@ -598,18 +625,11 @@ __alone int rt_step(struct rt_conn *c, struct rt_scratch *s)
 	op = &s->op;
 	at = op->fill & (RT_MAX_CHUNK - 1);
 	if (op->want && !op->left) {
-		struct user_iovec iov = {};
-
 		if (!op->iovs) {
 			op->want = 0; /* beyond the iovecs that are walked */
-		} else if (bpf_probe_read_user(&iov, sizeof(iov), (void *)op->iov)) {
+		} else if (!rt_next_buffer(op)) {
 			op->flags |= RT_F_FAULT;
 			op->want = 0;
-		} else {
-			op->iov += sizeof(iov);
-			op->iovs--;
-			op->base = iov.base;
-			op->left = iov.len;
 		}
 	}
 	if (op->skip && op->want) {
@@ -690,14 +710,14 @@ struct rt_claim {
 	__u64 header; /* user_msghdr that names the buffers; 0: the registers do */
 };
 
-/* Most operations: one buffer holds all that is wanted, and one record takes it. Does without the loop of `rt_copy`. 0: this is
+/* Most operations: the first buffer holds all that is wanted, and one record takes it. Does without the loop of `rt_copy`. 0: this is
  * none of them, and nothing was done. */
 __inline int rt_copy_whole(struct rt_conn *c, struct rt_scratch *s)
 {
 	struct rt_op *op = &s->op;
 	__u64 take = op->want;
 
-	if (op->full || op->skip || op->iovs || take > op->left || take > RT_MAX_CHUNK)
+	if (op->full || op->skip || op->flags & RT_F_FAULT || take > op->left || take > RT_MAX_CHUNK)
 		return 0;
 	visible(take);
 	if (take && take <= RT_MAX_CHUNK) {
@@ -737,6 +757,8 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 		op->flags |= RT_F_NO_BUFFER;
 		op->want = 0;
 	}
+	if (op->iovs && !rt_next_buffer(op))
+		op->flags |= RT_F_FAULT;
 	if (op->flags & RT_F_FAULT)
 		op->want = 0;
 	if (c->transport == RT_UDP && op->name)
@@ -791,7 +813,7 @@ __hot int rt_take_place(struct rt_conn *c, struct rt_claim *claim)
 	level = tuned >> RT_TUNING_SAMPLING_SHIFT;
 	rt_policy_of(&policy, c, dir, tuned);
 	claim->begins = rt_enter_turn(c, dir, datagram, &claim->turn);
-	if (claim->begins && policy.mode != RT_MODE_MUTE && rt_sampling_moves(c, dir, level))
+	if (claim->begins && rt_sampling_moves(c, policy.mode, dir, level))
 		rt_sample(c, claim->turn, level);
 	claim->offset = __sync_fetch_and_add(&c->offset[dir], moved);
 	spent = claim->begins ? 0 : c->spent[dir];

@@ -281,7 +281,7 @@ pub fn progress_event(slot: &Slot) -> EventHeader {
     let mut event = EventHeader::new_zeroed();
     event.version = VERSION;
     event.kind = if slot.closed == 0 { kind::PROGRESS } else { kind::CLOSE };
-    event.reason = slot.closed;
+    event.detail = slot.closed;
     event.dir = u8::from(slot.turn & 1 != 0);
     event.flags = if slot.first == 0 { 0 } else { flag::FIRST };
     event.role = slot.role;
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn progress_tells_the_turns_direction_first_and_the_other_beside_it() {
         let event = progress_event(&slot());
-        assert_eq!((event.version, event.kind, event.dir, event.reason), (VERSION, kind::PROGRESS, 1, 0));
+        assert_eq!((event.version, event.kind, event.dir, event.detail), (VERSION, kind::PROGRESS, 1, 0));
         assert_eq!((event.offset, event.ts_ns), (2000, 22));
         assert_eq!((event.other_offset, event.other_ts_ns), (100, 11));
         assert_eq!((event.conn_id, event.unseen, event.turn, event.role, event.transport), (7, 5, 3, 2, 1));
@@ -335,6 +335,6 @@ mod tests {
     #[test]
     fn a_closed_slot_is_a_close_with_its_reason() {
         let event = progress_event(&Slot { closed: reason::RESET, ..slot() });
-        assert_eq!((event.kind, event.reason), (kind::CLOSE, reason::RESET));
+        assert_eq!((event.kind, event.detail), (kind::CLOSE, reason::RESET));
     }
 }

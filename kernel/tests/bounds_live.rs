@@ -75,7 +75,7 @@ c.close(); s.close()
         let (client, server) = ports(&script.line());
         assert_eq!(script.line(), "ready");
         let conn_id = flow(&watch.drain(), client, server).first().unwrap().head.conn_id;
-        let mute = Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0 };
+        let mute = Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0, role: 0 };
         watch.set_verdict(mute);
         script.say("go");
         assert_eq!(script.line(), "ready");

@@ -92,7 +92,7 @@ c.sendall(b'hello'); exactly(s, 5); s.sendall(b'world'); exactly(c, 5); print('r
     let records = watch.drain();
     for (local, remote) in [(client, server), (server, client)] {
         let conn_id = flow(&records, local, remote).first().expect("a record").head.conn_id;
-        watch.set_verdict(Verdict { conn_id, capture, ingress_class: 8, egress_class: 8 });
+        watch.set_verdict(Verdict { conn_id, capture, ingress_class: 8, egress_class: 8, role: 0 });
     }
     script.say("go");
     (client, server, script, records)

@@ -56,7 +56,7 @@ s.handle_request()",
                 assert_eq!(r.head.flags & (flag::LATE | flag::CUT | flag::FAULT | flag::NO_BUFFER), 0, "{r:?}");
             }
             assert_eq!(side.iter().filter(|r| r.head.kind == kind::CLOSE).count(), 1, "{side:?}");
-            assert_eq!(side.last().unwrap().head.reason, reason::FIN, "{side:?}");
+            assert_eq!(side.last().unwrap().head.detail, reason::FIN, "{side:?}");
             let firsts: Vec<bool> = side.iter().map(|r| r.head.flags & flag::FIRST != 0).collect();
             assert_eq!(firsts, [&[true][..], &vec![false; side.len() - 1]].concat());
             assert!(side.iter().all(|r| r.head.unseen == 0));
@@ -77,7 +77,7 @@ fn payloads(records: &[Record], dir: u8) -> Vec<String> {
 
 fn kinds(records: &[Record]) -> Vec<(u8, u8, u8)> {
     let marks = records.iter().filter(|r| !r.is_data());
-    marks.map(|r| (r.head.kind, r.head.dir, r.head.reason)).collect()
+    marks.map(|r| (r.head.kind, r.head.dir, r.head.detail)).collect()
 }
 
 /// Runs a script that begins with [`PAIR`]; the records of the client's and of the server's end.
@@ -217,7 +217,7 @@ c.close(); s.close()
         assert_eq!(script.line(), "ready");
         let first = flow(&watch.drain(), client, server);
         let conn_id = first[0].head.conn_id;
-        let verdict = |capture| Verdict { conn_id, capture, ingress_class: 12, egress_class: 12 };
+        let verdict = |capture| Verdict { conn_id, capture, ingress_class: 12, egress_class: 12, role: 0 };
         watch.set_verdict(verdict(Capture::Full));
         script.say("go");
         assert_eq!(script.line(), "ready");
@@ -311,16 +311,16 @@ except ConnectionResetError: pass
 "
             ),
         );
-        assert_eq!(client.last().unwrap().head.reason, reason::ABORT, "{rung:?} {client:?}");
-        assert_eq!(server.last().unwrap().head.reason, reason::RESET, "{rung:?} {server:?}");
+        assert_eq!(client.last().unwrap().head.detail, reason::ABORT, "{rung:?} {client:?}");
+        assert_eq!(server.last().unwrap().head.detail, reason::RESET, "{rung:?} {server:?}");
         let (client, server) = run_pair(
             &mut watch,
             "c.sendall(b'xy'); exactly(s, 1); s.close()
 try: c.recv(1)
 except ConnectionResetError: pass",
         );
-        assert_eq!(server.last().unwrap().head.reason, reason::ABORT, "unread data: {server:?}");
-        assert_eq!(client.last().unwrap().head.reason, reason::RESET, "{client:?}");
+        assert_eq!(server.last().unwrap().head.detail, reason::ABORT, "unread data: {server:?}");
+        assert_eq!(client.last().unwrap().head.detail, reason::RESET, "{client:?}");
         let records = watch.run(
             "
 import socket

@@ -134,7 +134,7 @@ fn a_verdict_reaches_the_programs() {
         assert!(records.iter().any(|r| r.payload == b"heard"), "{records:?}");
         for record in &records {
             let conn_id = record.head.conn_id;
-            slots.set_verdict(Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0 });
+            slots.set_verdict(Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0, role: 0 });
         }
         script.say("go");
         script.finish();

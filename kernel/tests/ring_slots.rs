@@ -190,12 +190,12 @@ fn the_kernel_reads_the_verdict_that_was_set() {
     let Some((mut ebpf, slots)) = load() else { return };
     let verdicts: Array<_, u64> = ebpf.take_map("rt_verdict").unwrap().try_into().unwrap();
     let conn_id = 3 * SLOTS as u64 + 17;
-    let verdict = Verdict { conn_id, capture: Capture::Full, ingress_class: 12, egress_class: 9 };
+    let verdict = Verdict { conn_id, capture: Capture::Full, ingress_class: 12, egress_class: 9, role: 2 };
     slots.set_verdict(verdict);
-    assert_eq!(verdicts.get(&17, 0).unwrap(), conn_id << 16 | 1 << 12 | 12 << 6 | 9);
+    assert_eq!(verdicts.get(&17, 0).unwrap(), conn_id << 16 | 2 << 14 | 1 << 12 | 12 << 6 | 9);
     assert_eq!(verdicts.get(&16, 0).unwrap(), 0);
     slots.set_verdict(Verdict { capture: Capture::Mute, ..verdict });
-    assert_eq!(verdicts.get(&17, 0).unwrap(), conn_id << 16 | 2 << 12 | 12 << 6 | 9);
+    assert_eq!(verdicts.get(&17, 0).unwrap(), conn_id << 16 | 2 << 14 | 2 << 12 | 12 << 6 | 9);
 }
 
 #[test]

@@ -14,9 +14,12 @@ mod harness;
 #[path = "live/py.rs"]
 mod py;
 
-use harness::{EGRESS, INGRESS, RUNGS, Record, Script, Watch, skipped};
+use harness::{Cgroup, EGRESS, INGRESS, RUNGS, Record, Script, Watch, skipped};
+use redtap_kernel::filters::{Filter, Filters, Verb};
 use redtap_kernel::probe::Tuning;
 use redtap_stages::abi::{flag, reason};
+use redtap_stages::flow::conn::Role;
+use redtap_stages::protocols::Budget;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAIRS: usize = 64;
@@ -57,12 +60,12 @@ fn round(watch: &mut Watch, script: &mut Script, port: u16) -> [BTreeMap<u16, En
         let client_port = if server { head.rport } else { head.lport };
         let end = ends[usize::from(server)].entry(client_port).or_insert(End {
             id: head.conn_id,
-            level: head.reason,
+            level: head.detail,
             flags: head.flags,
             captured: [0; 2],
             moved: [0; 2],
         });
-        assert_eq!((end.id, end.level), (head.conn_id, head.reason), "one connection is one in a round");
+        assert_eq!((end.id, end.level), (head.conn_id, head.detail), "one connection is one in a round");
         end.captured[usize::from(head.dir)] += head.cap_len;
         end.moved[usize::from(head.dir)] += head.len;
     }
@@ -92,6 +95,44 @@ fn answers_are_cut_and_requests_are_not() {
                     assert_eq!(end.captured[usize::from(answers)], most, "{rung:?} {end:?}");
                     assert_eq!(end.level, 0);
                 }
+            }
+        }
+        script.finish();
+    }
+}
+
+/// Of a connection older than the probe the programs do not know who asks. Until they are told, nothing of it is cut or left out.
+#[test]
+fn an_older_connection_is_tuned_once_user_space_says_who_asks() {
+    if skipped("an_older_connection_is_tuned_once_user_space_says_who_asks") {
+        return;
+    }
+    for rung in RUNGS {
+        let cgroup = Cgroup::new();
+        let mut script = Script::start(&cgroup, CONVERSATIONS);
+        let port = script.line().parse().unwrap();
+        script.say("go");
+        assert_eq!(script.line(), "done");
+        let mut watch = Watch::with(rung, |options, _| {
+            options.filters = Filters::default().with(Verb::Allow, Filter::Cgroup(cgroup.id())).unwrap();
+        });
+        watch.probe.tune(Tuning { answer_class: 9, sampling: 4 }).unwrap();
+        let [clients, servers] = round(&mut watch, &mut script, port);
+        assert_eq!((clients.len(), servers.len()), (PAIRS, PAIRS), "{rung:?}: all are followed");
+        for (ends, answers, role) in [(&clients, INGRESS, Role::Client), (&servers, EGRESS, Role::Server)] {
+            for end in ends.values() {
+                assert_eq!((end.level, end.captured[usize::from(answers)]), (0, 2_000), "{rung:?} {end:?}");
+                watch.set_verdict(Budget::head(12, 12).verdict(end.id, role));
+            }
+        }
+        let [clients, servers] = round(&mut watch, &mut script, port);
+        let sample = ports(&clients);
+        assert_eq!(sample, ports(&servers), "{rung:?}");
+        assert!(sample.len() < PAIRS / 2, "{rung:?}: {} of {PAIRS}, where a sixteenth is expected", sample.len());
+        for (ends, requests, answers) in [(clients, EGRESS, INGRESS), (servers, INGRESS, EGRESS)] {
+            for end in ends.values() {
+                let captured = (end.captured[usize::from(requests)], end.captured[usize::from(answers)]);
+                assert_eq!((end.level, captured), (4, (1_000, 512)), "{rung:?} {end:?}");
             }
         }
         script.finish();

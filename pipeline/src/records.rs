@@ -156,6 +156,7 @@ mod tests {
             request_bytes: 80,
             response_bytes: 900,
             one_way: false,
+            sampling: 0,
         };
         let names = Names {
             endpoint: interner.intern("/a"),

@@ -272,7 +272,7 @@ impl Made {
             let what = match header.kind {
                 kind::DATA => String::from_utf8(payload.clone()).unwrap() + &missing,
                 kind::EOF => "end".to_owned(),
-                _ => format!("close {}", header.reason),
+                _ => format!("close {}", header.detail),
             };
             format!("{}{way} {what}{late}", header.conn_id)
         };

@@ -284,7 +284,7 @@ impl Stage for Judge {
 }
 
 fn mute(conn_id: u64) -> Verdict {
-    Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0 }
+    Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0, role: 0 }
 }
 
 #[derive(Default)]

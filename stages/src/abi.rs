@@ -49,7 +49,7 @@ pub mod flag {
 /// Highest sampling level: of so many connections, two to this power, one is followed.
 pub const MAX_SAMPLING: u8 = 4;
 
-/// Values of [`EventHeader::reason`], set with [`kind::CLOSE`].
+/// Values of [`EventHeader::detail`], set with [`kind::CLOSE`].
 pub mod reason {
     /// Both sides closed in order.
     pub const FIN: u8 = 1;
@@ -85,7 +85,7 @@ pub struct EventHeader {
     /// See [`flag`].
     pub flags: u8,
     /// Of a CLOSE see [`reason`]; of DATA the sampling level that its connection is followed at, at most [`MAX_SAMPLING`].
-    pub reason: u8,
+    pub detail: u8,
     /// Bytes of payload behind this header.
     pub cap_len: u32,
     /// Bytes that the operation (or this chunk of it) moved.
@@ -188,10 +188,12 @@ pub struct Verdict {
     pub ingress_class: u8,
     /// The same for egress.
     pub egress_class: u8,
+    /// Which end it is ([`EventHeader::role`]), for where the kernel programs have not seen it begin; 0: not known.
+    pub role: u8,
 }
 
 impl Verdict {
-    /// The word that the kernel programs read: `conn_id << 16 | mode << 12 | ingress << 6 | egress`.
+    /// The word that the kernel programs read: `conn_id << 16 | role << 14 | mode << 12 | ingress << 6 | egress`.
     #[must_use]
     pub fn word(self) -> u64 {
         let mode = match self.capture {
@@ -200,6 +202,7 @@ impl Verdict {
             Capture::Mute => 2,
         };
         (self.conn_id << 16)
+            | ((u64::from(self.role) & 3) << 14)
             | (mode << 12)
             | ((u64::from(self.ingress_class) & 0x3f) << 6)
             | (u64::from(self.egress_class) & 0x3f)

@@ -156,7 +156,7 @@ impl Aggregate {
             debug_assert!(false, "an index of the table without a slot");
             return;
         };
-        slot.histogram.observe(histogram::bounds(metric), duration, exchange.conn.weight());
+        slot.histogram.observe(histogram::bounds(metric), duration, exchange.weight());
         slot.last = now;
         if !slot.dirty {
             slot.dirty = true;

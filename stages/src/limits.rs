@@ -20,6 +20,8 @@ pub const IDENTIFY_ASLEEP: Nanos = Nanos::from_secs(10);
 pub const IDENTIFY_SLEEPERS: usize = 16_384;
 /// A verdict that the kernel seems to have forgotten is given again at most once in this time, each connection.
 pub const VERDICT_AGAIN: Nanos = Nanos::SECOND;
+/// What the governor's first step leaves of an answer, as a power of two of bytes.
+pub const GOVERNED_ANSWER: u8 = 9;
 /// Bytes of an unfinished message that parse keeps for one direction of one connection.
 pub const PARSE_BUFFER: usize = 16 * 1024;
 /// Bytes of unfinished messages that parse keeps in all.

@@ -160,13 +160,13 @@ impl Budget {
             Role::Server | Role::Unknown => (self.requests, self.responses),
         };
         let capture = if self.full { Capture::Full } else { Capture::Head };
-        Verdict { conn_id, capture, ingress_class, egress_class }
+        Verdict { conn_id, capture, ingress_class, egress_class, role: role.code() }
     }
 
     /// The verdict for a connection of no interest.
     #[must_use]
     pub fn mute(conn_id: u64) -> Verdict {
-        Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0 }
+        Verdict { conn_id, capture: Capture::Mute, ingress_class: 0, egress_class: 0, role: 0 }
     }
 }
 

@@ -187,7 +187,7 @@ fn a_close_accounts_for_everything_before_it_and_frees_the_slot() {
     let mut bench = bench();
     let first = bench.give(&data(1, Ingress, 0, 0, 0, 10));
     let mut close = header(1, kind::CLOSE, Egress, 1);
-    (close.offset, close.other_offset, close.reason, close.unseen) = (30, 10, reason::ABORT, 1);
+    (close.offset, close.other_offset, close.detail, close.unseen) = (30, 10, reason::ABORT, 1);
     assert_eq!(bench.say(&close), ["missed 0/1", "out 0+0~30", "closed Abort"]);
     assert_eq!(bench.say(&data(1, Ingress, 2, 10, 30, 10)), Vec::<String>::new());
     assert_eq!(bench.decode.ledger().rejected_for(Reject::AfterClose), 1);
@@ -202,7 +202,7 @@ fn a_connection_that_was_reset_is_closed_a_moment_later() {
     let mut bench = bench();
     bench.give(&data(1, Ingress, 0, 0, 0, 10));
     let mut close = header(1, kind::CLOSE, Ingress, 0);
-    (close.offset, close.reason, close.ts_ns) = (10, reason::RESET, 1_500);
+    (close.offset, close.detail, close.ts_ns) = (10, reason::RESET, 1_500);
     assert_eq!(bench.say(&close), Vec::<String>::new());
     assert_eq!(bench.say(&data(1, Egress, 1, 0, 10, 20)), ["out 0+20!"]);
     let mut out = SegmentBatch::default();
@@ -222,7 +222,7 @@ fn a_reset_is_said_when_the_stage_is_drained() {
     let mut bench = bench();
     bench.give(&data(1, Ingress, 0, 0, 0, 10));
     let mut close = header(1, kind::CLOSE, Ingress, 0);
-    (close.offset, close.reason) = (10, reason::RESET);
+    (close.offset, close.detail) = (10, reason::RESET);
     bench.give(&close);
     let mut out = SegmentBatch::default();
     bench.decode.drain(bench.now, &mut out);
@@ -232,7 +232,7 @@ fn a_reset_is_said_when_the_stage_is_drained() {
 #[test]
 fn a_failed_connect_opens_closes_and_misses_nothing() {
     let mut close = header(3, kind::CLOSE, Ingress, 0);
-    (close.role, close.reason) = (1, reason::REFUSED);
+    (close.role, close.detail) = (1, reason::REFUSED);
     assert_eq!(bench().say(&close), ["opened", "closed Refused"]);
 }
 
@@ -443,7 +443,7 @@ fn turns_of_a_muted_connection_are_not_missed() {
     let mut bench = bench();
     bench.say(&data(1, Ingress, 0, 0, 0, 10));
     let mut close = header(1, kind::CLOSE, Egress, 5_001);
-    (close.offset, close.other_offset, close.reason) = (9_000, 8_000, reason::FIN);
+    (close.offset, close.other_offset, close.detail) = (9_000, 8_000, reason::FIN);
     assert_eq!(bench.say(&close), ["in 10+0~7990", "out 0+0~9000", "closed Fin"]);
 }
 
@@ -533,28 +533,28 @@ fn refuses_what_is_not_a_record() {
 #[test]
 fn a_connection_is_followed_at_the_level_that_its_last_data_told() {
     let mut bench = bench();
-    let levels = |items: Vec<About<Segment>>| -> Vec<(u8, u64)> {
+    let levels = |items: Vec<About<Segment>>| -> Vec<u8> {
         let told = |item: About<Segment>| match item.what {
-            What::Opened(info) => Some((info.sampling, info.weight())),
+            What::Opened(info) => Some(info.sampling),
             _ => None,
         };
         items.into_iter().filter_map(told).collect()
     };
-    assert_eq!(levels(bench.give(&data(1, Ingress, 0, 0, 0, 5))), [(0, 1)]);
-    let sampled = EventHeader { reason: 3, ..data(1, Ingress, 2, 5, 0, 5) };
-    assert_eq!(levels(bench.give(&sampled)), [(3, 8)], "news before the bytes");
+    assert_eq!(levels(bench.give(&data(1, Ingress, 0, 0, 0, 5))), [0]);
+    let sampled = EventHeader { detail: 3, ..data(1, Ingress, 2, 5, 0, 5) };
+    assert_eq!(levels(bench.give(&sampled)), [3], "news before the bytes");
     assert_eq!(levels(bench.give(&EventHeader { turn: 4, offset: 10, ..sampled })), [], "no news");
     // Only data tells: an end is written with no level.
     let mut end = header(1, kind::EOF, Ingress, 4);
     end.offset = 15;
     assert_eq!(levels(bench.give(&end)), []);
-    assert_eq!(levels(bench.give(&data(1, Ingress, 6, 15, 0, 5))), [(0, 1)]);
+    assert_eq!(levels(bench.give(&data(1, Ingress, 6, 15, 0, 5))), [0]);
 }
 
 #[test]
 fn a_level_that_no_program_asks_for_is_malformed() {
     let mut bench = bench();
-    assert!(bench.give(&EventHeader { reason: 5, ..data(1, Ingress, 0, 0, 0, 5) }).is_empty());
+    assert!(bench.give(&EventHeader { detail: 5, ..data(1, Ingress, 0, 0, 0, 5) }).is_empty());
     assert_eq!(bench.decode.ledger().rejected_for(Reject::Malformed), 1);
 }
 
@@ -563,6 +563,6 @@ fn a_connection_that_sampling_leaves_out_is_forgotten() {
     let mut bench = bench();
     bench.give(&data(1, Ingress, 0, 0, 0, 5));
     let mut close = header(1, kind::CLOSE, Ingress, 2);
-    (close.offset, close.reason) = (5, reason::SAMPLED);
+    (close.offset, close.detail) = (5, reason::SAMPLED);
     assert_eq!(bench.say(&close), ["closed Forgotten"]);
 }

@@ -316,7 +316,7 @@ fn hostile() -> impl Strategy<Value = (EventHeader, Vec<u8>)> {
     (kinds, places, sizes, any::<[u8; 16]>()).prop_map(|(kinds, places, sizes, address)| {
         let mut record = EventHeader::new_zeroed();
         record.version = abi::VERSION;
-        (record.kind, record.dir, record.role, record.transport, record.flags, record.reason) = kinds;
+        (record.kind, record.dir, record.role, record.transport, record.flags, record.detail) = kinds;
         (record.offset, record.other_offset, record.turn, record.conn_id) = places;
         let (cap_len, len, payload) = sizes;
         (record.cap_len, record.len) = (cap_len, if record.kind == abi::kind::DATA { len } else { len % 2 });

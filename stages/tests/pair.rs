@@ -551,3 +551,24 @@ fn nobody_waits_for_answers_on_a_connection_that_was_given_up() {
     assert_eq!(bench.said(), ["/a Lost 10-"]);
     assert_eq!(bench.pair.account().missed, 0);
 }
+
+/// The governor takes a step while a server writes a long answer: what was asked before stands for as many as it did then, as it does at
+/// the client's end.
+#[test]
+fn an_exchange_stands_for_as_many_as_its_connection_did_when_it_began() {
+    let mut bench = Bench::http();
+    let at = |level| {
+        let mut info = (*info(Role::Server, 0)).clone();
+        info.sampling = level;
+        What::Opened(Arc::new(info))
+    };
+    bench.give(at(1));
+    bench.request("/before", 10);
+    bench.give(at(2));
+    bench.response("200", 20);
+    bench.request("/after", 30);
+    bench.response("200", 40);
+    let stands_for: Vec<_> =
+        bench.out.iter().map(|exchange| (exchange.target.to_string(), exchange.weight())).collect();
+    assert_eq!(stands_for, [("/before".to_owned(), 2), ("/after".to_owned(), 4)]);
+}

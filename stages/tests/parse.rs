@@ -358,6 +358,30 @@ fn missed_turns_of_a_pipeline_count_as_its_others_held() {
     assert_eq!(missed(&both), Some((40, 40)));
 }
 
+/// Streams outlive turns, and a turn that begins none is the usual: neither says how many requests, or answers, were in another.
+#[test]
+fn missed_turns_of_streams_count_as_turns() {
+    let mut both = Both::new();
+    let mut traffic = Traffic::open(0, Role::Client);
+    traffic.protocol = Protocol::Http2;
+    // The preface, SETTINGS, and ten requests: :method GET, :scheme http, :path / of the static table (RFC 7541, appendix A).
+    let mut asks = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in (1..20).step_by(2) {
+        asks.extend_from_slice(&[0, 0, 3, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x84]);
+    }
+    traffic.say(Egress, &asks, 0).say(Ingress, b"\0\0\0\x04\0\0\0\0\0", 0);
+    traffic.missed(7, 3);
+    both.run(&mut traffic);
+    let requests =
+        both.out.items.iter().filter(|about| matches!(&about.what, What::Item(m) if m.kind == MessageKind::Request));
+    assert_eq!(requests.count(), 10, "in one turn");
+    let missed = both.out.items.iter().find_map(|about| match about.what {
+        What::Missed { requests, responses } => Some((requests, responses)),
+        _ => None,
+    });
+    assert_eq!(missed, Some((7, 3)));
+}
+
 /// A head of 256 bytes that says how long the body is: no more is captured, until one does not fit.
 #[test]
 fn spares_what_short_answers_do_not_need() {

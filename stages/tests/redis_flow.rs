@@ -110,7 +110,7 @@ impl Kernel {
             transport: 1,
             family: 2,
             flags,
-            reason: if kind == kind::CLOSE { reason::FIN } else { 0 },
+            detail: if kind == kind::CLOSE { reason::FIN } else { 0 },
             cap_len: payload.len() as u32,
             len: len as u32,
             conn_id: 7,

@@ -156,7 +156,7 @@ impl std::fmt::Debug for Record {
             h.role,
             h.transport,
             h.flags,
-            h.reason,
+            h.detail,
             h.len,
             h.offset,
             h.other_offset,

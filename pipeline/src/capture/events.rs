@@ -164,7 +164,7 @@ impl Conn {
     pub fn close(&mut self, reason: u8, at: Nanos, out: &mut Queue) {
         if let Some((_, dir)) = self.turn {
             let mut header = self.header(kind::CLOSE, dir, self.in_order(at));
-            header.reason = reason;
+            header.detail = reason;
             self.put(&header, &[], out);
         }
     }

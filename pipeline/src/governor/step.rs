@@ -3,7 +3,7 @@
 use redtap_kernel::probe::Tuning;
 
 /// Answers are cut to two to this power bytes: status lines, error packets and first frames fit.
-pub const ANSWER_CLASS: u8 = 9;
+pub const ANSWER_CLASS: u8 = redtap_stages::limits::GOVERNED_ANSWER;
 /// The steps, first the one that does everything. A step keeps what those before it do.
 const NAMES: [&str; 7] = ["full", "short_capture", "mute_unknown", "sample_2", "sample_4", "sample_8", "sample_16"];
 /// Steps before the first that samples.

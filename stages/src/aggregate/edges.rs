@@ -120,11 +120,11 @@ impl Edges {
         };
         let exchange = &joined.converged.exchange;
         let counted = !(exchange.side == Role::Server && joined.parties.peer_watched);
-        let weight = if counted { exchange.conn.weight() } else { 0 };
+        let weight = if counted { exchange.weight() } else { 0 };
         edge.last = now;
         edge.requests.1 += weight;
         edge.failed.1 += if exchange.is_error() { weight } else { 0 };
-        edge.duration.1.observe(bounds(edge.duration.0.metric), duration, exchange.conn.weight());
+        edge.duration.1.observe(bounds(edge.duration.0.metric), duration, exchange.weight());
         if !edge.dirty {
             edge.dirty = true;
             self.dirty.push(at);

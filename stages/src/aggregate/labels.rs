@@ -202,6 +202,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             one_way: false,
+            sampling: 0,
         };
         let mut symbols = Interner::default();
         let mut symbol = |text| symbols.intern(text);

@@ -104,6 +104,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             one_way: false,
+            sampling: 0,
         }
     }
 

@@ -53,7 +53,7 @@ impl Record {
         let captured = usize::try_from(header.cap_len).map_err(|_| Reject::Malformed)?;
         let end = header.offset.checked_add(u64::from(header.len)).ok_or(Reject::Malformed)?;
         let fits = captured <= payload.len() && captured <= abi::MAX_CHUNK && header.cap_len <= header.len;
-        let sampling = (header.kind == abi::kind::DATA).then_some(header.reason);
+        let sampling = (header.kind == abi::kind::DATA).then_some(header.detail);
         let fits = fits && sampling.is_none_or(|level| level <= abi::MAX_SAMPLING);
         if !fits || header.conn_id == 0 {
             return Err(Reject::Malformed);
@@ -92,7 +92,7 @@ fn kind(header: &EventHeader, span: Span) -> Result<Kind, Reject> {
         _ if header.len != 0 => Err(Reject::Malformed),
         abi::kind::PROGRESS => Ok(Kind::Progress),
         abi::kind::EOF => Ok(Kind::End),
-        abi::kind::CLOSE => Ok(Kind::Close(match header.reason {
+        abi::kind::CLOSE => Ok(Kind::Close(match header.detail {
             abi::reason::RESET => CloseReason::Reset,
             abi::reason::ABORT => CloseReason::Abort,
             abi::reason::TIMEOUT => CloseReason::Timeout,

@@ -58,7 +58,7 @@ impl Heard {
             rport: header.rport,
             family: header.family,
             role: header.role,
-            sampling: (header.kind == abi::kind::DATA).then_some(header.reason),
+            sampling: (header.kind == abi::kind::DATA).then_some(header.detail),
         }
     }
 }

@@ -46,6 +46,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// As in [`crate::abi::EventHeader::role`].
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Client => 1,
+            Self::Server => 2,
+        }
+    }
+
     /// The direction in which requests travel at this end; `None` while unknown.
     #[must_use]
     pub fn request_direction(self) -> Option<Direction> {
@@ -178,12 +188,6 @@ pub struct ConnInfo {
 }
 
 impl ConnInfo {
-    /// How many connections this one stands for: itself, and those that sampling left out.
-    #[must_use]
-    pub fn weight(&self) -> u64 {
-        1 << u32::from(self.sampling.min(crate::abi::MAX_SAMPLING))
-    }
-
     /// Client and server address, when the role is known; else local and remote.
     #[must_use]
     pub fn client_and_server(&self) -> (Address, Address) {

@@ -74,9 +74,18 @@ pub struct Exchange {
     pub response_bytes: u64,
     /// No answer was due.
     pub one_way: bool,
+    /// The sampling level that its connection was followed at when it began ([`ConnInfo::sampling`]): what the connection says by the time
+    /// it ends may be of another.
+    pub sampling: u8,
 }
 
 impl Exchange {
+    /// How many exchanges this one stands for: itself, and those on connections that sampling left out.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        1 << u32::from(self.sampling.min(crate::abi::MAX_SAMPLING))
+    }
+
     /// From the first byte of the request to the last byte of the answer.
     #[must_use]
     pub fn duration(&self) -> Option<Nanos> {

@@ -352,6 +352,7 @@ fn begun(conn: &Connection, message: &mut Message) -> Exchange {
         request_bytes: message.bytes,
         response_bytes: 0,
         one_way: false,
+        sampling: conn.info.sampling,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
 use crate::protocols::traits::Growth;
-use crate::protocols::{Budget, Context, Input, Protocol, Sink, Step, Successor};
+use crate::protocols::{Budget, Context, Input, Pairing, Protocol, Sink, Step, Successor};
 use crate::stage::Ledger;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
@@ -90,6 +90,8 @@ struct Lane {
 struct Depth {
     turns: u32,
     requests: u32,
+    /// What was left over when turns were last told: most are missed one at a time, and rounding each would add up.
+    rest: i64,
 }
 
 impl Depth {
@@ -101,19 +103,22 @@ impl Depth {
             return;
         }
         if self.turns >= Self::MEMORY {
-            (self.turns, self.requests) = (self.turns / 2, self.requests / 2);
+            (self.turns, self.requests, self.rest) = (self.turns / 2, self.requests / 2, self.rest / 2);
         }
         self.turns += 1;
         self.requests = self.requests.saturating_add(requests);
     }
 
     /// Requests in so many turns.
-    fn of(self, turns: u32) -> u32 {
+    fn of(&mut self, turns: u32) -> u32 {
         if self.turns == 0 {
             return turns;
         }
-        let requests = u64::from(turns) * u64::from(self.requests) + u64::from(self.turns) / 2;
-        u32::try_from(requests / u64::from(self.turns)).unwrap_or(u32::MAX).max(turns)
+        let of = i64::from(self.turns);
+        let exact = i64::from(turns).saturating_mul(i64::from(self.requests)).saturating_add(self.rest);
+        let told = exact.saturating_add(of / 2).div_euclid(of);
+        self.rest = exact - told * of;
+        u32::try_from(told).unwrap_or(u32::MAX).max(turns)
     }
 }
 
@@ -197,7 +202,12 @@ impl Connection {
                 self.wire.missed(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
             }
         }
-        Ok((self.depth.of(requests), self.depth.of(responses)))
+        // Where answers find their requests by number, a turn is no measure: streams outlive many turns, most of which begin none, and
+        // pair would take a guessed number of answers for those of calls that are still open.
+        match self.wire.protocol().pairing() {
+            Pairing::Fifo => Ok((self.depth.of(requests), self.depth.of(responses))),
+            Pairing::ById => Ok((requests, responses)),
+        }
     }
 
     /// Time goes by: an answer of which the end could not be seen is over when nothing has moved for long enough.
@@ -383,6 +393,8 @@ impl Connection {
         let before = if segment.turn_start { 0 } else { lane.captured };
         lane.captured = before.saturating_add(u64::from(segment.captured.len));
         let short = segment.gap > 0 && segment.captured.len > 0 && lane.captured < 1 << class;
+        // That much is what the governor leaves of answers, whatever was asked for: nothing was forgotten.
+        let short = short && (request || lane.captured != 1 << limits::GOVERNED_ANSWER);
         // In full, the payload of a large frame is meant to be missing: there a lost framing tells (see `lose`).
         let short = short && !self.budget.full;
         if short && work.at.since(self.told) >= limits::VERDICT_AGAIN {

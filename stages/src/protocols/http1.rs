@@ -272,7 +272,9 @@ impl State {
         match lane.phase {
             Phase::Start => self.start(context, input, sink),
             Phase::StartLine | Phase::Head => {
-                let Some(mut message) = lane.draft_mut().and_then(|draft| draft.message.take()) else { return Step::Lost };
+                let Some(mut message) = lane.draft_mut().and_then(|draft| draft.message.take()) else {
+                    return Step::Lost;
+                };
                 self.head(context, input, 0, &mut message, sink)
             }
             Phase::Body(body) => self.body(context, body, input, sink),
@@ -319,7 +321,14 @@ impl State {
 
     /// In the head of `message`; `from` bytes of the input are read already. (Messages are large: they are handed on by
     /// reference until they go out.)
-    fn head(&mut self, context: Context, input: &[u8], from: usize, message: &mut Message, sink: &mut dyn Sink) -> Step {
+    fn head(
+        &mut self,
+        context: Context,
+        input: &[u8],
+        from: usize,
+        message: &mut Message,
+        sink: &mut dyn Sink,
+    ) -> Step {
         let lane = self.lane(context);
         let rest = input.get(from..).unwrap_or(&[]);
         let mut lines = Lines::new(rest);
@@ -347,7 +356,14 @@ impl State {
     }
 
     /// The head of `message` is read: `input` from `at` on is body, or the next message.
-    fn headed(&mut self, context: Context, input: &[u8], at: usize, message: &mut Message, sink: &mut dyn Sink) -> Step {
+    fn headed(
+        &mut self,
+        context: Context,
+        input: &[u8],
+        at: usize,
+        message: &mut Message,
+        sink: &mut dyn Sink,
+    ) -> Step {
         message.end = context.at;
         let (framing, orphan) = self.framing(context, message, sink);
         if message.kind == MessageKind::Response {

@@ -273,10 +273,10 @@ fn an_exchange_of_no_protocol_is_rejected() {
 fn an_exchange_of_a_sampled_connection_counts_for_those_left_out_and_says_so() {
     let mut chain = Chain::new();
     let (mut aggregate, mut flush) = (Aggregate::new(), Flush::new(FlushSettings::default()));
-    let sampled = Arc::new(ConnInfo { sampling: 3, ..(*server()).clone() });
     // In two gains of one publication.
-    for conn in [server(), sampled] {
-        run(&mut aggregate, NOW, chain.joined(vec![get(&conn, "/a", "500"), get(&conn, "/a", "500")]));
+    for sampling in [0, 3] {
+        let get = || Exchange { sampling, ..get(&server(), "/a", "500") };
+        run(&mut aggregate, NOW, chain.joined(vec![get(), get()]));
         assert!(run(&mut flush, NOW, drain(&mut aggregate, NOW)).is_empty());
     }
     let published = drain(&mut flush, NOW + Nanos::SECOND);

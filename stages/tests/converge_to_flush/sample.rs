@@ -74,6 +74,7 @@ pub(crate) fn exchange(conn: &Arc<ConnInfo>, protocol: Protocol, method: &str, t
         request_bytes: 100,
         response_bytes: 200,
         one_way: false,
+        sampling: 0,
     }
 }
 

@@ -160,7 +160,7 @@ impl Kernel {
         let mut record = self.header(if closed == 0 { kind::PROGRESS } else { kind::CLOSE }, direction);
         record.turn = u32::try_from(turn).unwrap();
         record.ts_ns = self.ts[direction.index()];
-        (record.reason, record.family, record.pid) = (closed, 0, 0);
+        (record.detail, record.family, record.pid) = (closed, 0, 0);
         self.slot = Some(record);
     }
 
@@ -176,7 +176,7 @@ impl Kernel {
         self.clock += 1_000;
         let Some(direction) = self.turns.last().map(|turn| turn.direction) else { return };
         let mut record = self.header(kind::CLOSE, direction);
-        record.reason = reason;
+        record.detail = reason;
         if !self.attempt(record, Vec::new(), refuse) {
             self.note(direction, self.turns.len().saturating_sub(1), reason);
         }
