@@ -14,7 +14,7 @@ use std::sync::Arc;
 const KEY: ConnKey = ConnKey { slot: 0, generation: 1 };
 /// Streams that are open at a time.
 const AT_ONCE: u32 = 50;
-const ROUNDS: u32 = 60;
+const ROUNDS: u32 = 4 * 60;
 
 fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes()[1..]);

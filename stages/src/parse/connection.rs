@@ -1,7 +1,7 @@
 //! One connection in parse: what is unfinished in each direction, and the way of one segment through its parser.
 
 use super::buffers::Buffers;
-use super::state::{Collect, State};
+use super::state::{Collect, Held, State};
 use super::{Counts, Reject};
 use crate::flow::conn::{ConnInfo, ConnKey, Direction, What};
 use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
@@ -82,7 +82,6 @@ struct Lane {
     /// Skipped until the next turn begins.
     lost: bool,
     ended: bool,
-    held: Held,
 }
 
 /// How many requests a turn holds: more than one in a pipeline. What was in a turn that nobody read is told by the others.
@@ -122,17 +121,6 @@ impl Depth {
     }
 }
 
-/// What waits for the protocol to be known: the bytes are in the lane's `carry`.
-#[derive(Default)]
-struct Held {
-    segments: u64,
-    turn: u32,
-    turn_start: bool,
-    last: Nanos,
-    gap: u64,
-    end: bool,
-}
-
 /// Why the way of a segment ended early.
 type Stopped = Reject;
 
@@ -141,7 +129,7 @@ impl Connection {
         Self {
             generation,
             info,
-            wire: State::Unknown,
+            wire: State::unknown(),
             identified: Protocol::Unknown,
             lanes: [Lane::default(), Lane::default()],
             over: None,
@@ -249,24 +237,28 @@ impl Connection {
 
     /// The protocol is known: what waited for it is read, turn by turn.
     fn begin(&mut self, protocol: Protocol, work: &mut Work<'_>) {
-        self.wire = State::of(protocol);
+        let former = std::mem::replace(&mut self.wire, State::of(protocol));
         self.identified = protocol;
         self.budget = protocol.budget().unwrap_or(self.budget);
         // By identify, just now.
         self.told = work.at;
-        let [ingress, egress] = &self.lanes;
-        let order = if egress.held.segments > 0 && egress.held.turn < ingress.held.turn {
-            [Direction::Egress, Direction::Ingress]
+        let State::Unknown([ingress, egress]) = former else { return };
+        let order = if egress.segments > 0 && egress.turn < ingress.turn {
+            [(Direction::Egress, egress), (Direction::Ingress, ingress)]
         } else {
-            [Direction::Ingress, Direction::Egress]
+            [(Direction::Ingress, ingress), (Direction::Egress, egress)]
         };
         let now = work.at;
-        for direction in order {
-            let lane = self.lane(direction);
-            let held = std::mem::take(&mut lane.held);
+        for (direction, held) in order {
             if held.segments == 0 {
                 continue;
             }
+            if self.over.is_some() {
+                // What the other direction said ended it.
+                unidentified(&held, work);
+                continue;
+            }
+            let lane = self.lane(direction);
             let mut bytes = std::mem::take(&mut lane.carry);
             lane.last = held.last;
             lane.gapped = held.gap > 0;
@@ -298,28 +290,33 @@ impl Connection {
             self.let_go(segment.direction, work);
             self.lane(segment.direction).lost = false;
         }
-        let lane = self.lane(segment.direction);
+        let Self { wire: State::Unknown(held), lanes, .. } = self else { return };
+        let ([ingress, egress], [ingress_held, egress_held]) = (lanes, held);
+        let (lane, held) = match segment.direction {
+            Direction::Ingress => (ingress, ingress_held),
+            Direction::Egress => (egress, egress_held),
+        };
         if lane.lost {
             work.ledger.reject(Reject::OutOfStep, 1);
             return;
         }
         let bytes = segment.captured.of(memory);
-        if lane.held.segments == 0 {
+        if held.segments == 0 {
             lane.start = work.at;
-            lane.held.turn = segment.turn;
-            lane.held.turn_start = segment.turn_start;
+            held.turn = segment.turn;
+            held.turn_start = segment.turn_start;
         }
         let mut kept = 0;
-        if lane.held.gap == 0 && !bytes.is_empty() {
+        if held.gap == 0 && !bytes.is_empty() {
             kept = work.buffers.append(&mut lane.carry, bytes).unwrap_or(0);
             if kept < bytes.len() {
                 work.counts.buffer_full += 1;
             }
         }
-        lane.held.segments += 1;
-        lane.held.last = work.at;
-        lane.held.gap = lane.held.gap.saturating_add(gap_of(segment, kept));
-        lane.held.end |= segment.end;
+        held.segments += 1;
+        held.last = work.at;
+        held.gap = held.gap.saturating_add(gap_of(segment, kept));
+        held.end |= segment.end;
         work.ledger.held += 1;
     }
 
@@ -632,10 +629,12 @@ impl Connection {
 
     /// Drops what a direction keeps; what waited for a protocol is counted.
     fn let_go(&mut self, direction: Direction, work: &mut Work<'_>) {
+        if let State::Unknown(held) = &mut self.wire {
+            let [ingress, egress] = held;
+            let held = if direction == Direction::Ingress { ingress } else { egress };
+            unidentified(&std::mem::take(held), work);
+        }
         let lane = self.lane(direction);
-        let held = std::mem::take(&mut lane.held);
-        work.ledger.held -= held.segments;
-        work.ledger.reject(Reject::Unidentified, held.segments);
         lane.wanted = 0;
         work.buffers.release(&mut lane.carry);
     }
@@ -704,6 +703,12 @@ impl Connection {
     }
 }
 
+/// What waited for a protocol waited in vain.
+fn unidentified(held: &Held, work: &mut Work<'_>) {
+    work.ledger.held -= held.segments;
+    work.ledger.reject(Reject::Unidentified, held.segments);
+}
+
 /// Bytes of the segment of which no more than `kept` captured ones can be read.
 fn gap_of(segment: &Segment, kept: usize) -> u64 {
     u64::from(segment.captured.len).saturating_sub(kept as u64).saturating_add(segment.gap)
@@ -711,4 +716,16 @@ fn gap_of(segment: &Segment, kept: usize) -> u64 {
 
 fn collect(carrier: Protocol, out: &mut MessageBatch, conn: ConnKey, at: Nanos) -> Collect<'_> {
     Collect { items: &mut out.items, conn, at, carrier }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        // What is larger belongs in a box of its own: there are tens of thousands of them.
+        assert!(size_of::<Connection>() <= 480, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<State>() <= 304, "{} bytes", size_of::<State>());
+    }
 }

@@ -12,23 +12,37 @@ use crate::protocols::redis::Redis;
 use crate::protocols::{Context, Input, Protocol, Sink, Step, Wire};
 use crate::time::Nanos;
 
+/// What waits for the protocol to be known: the bytes are in the lane's `carry`.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) segments: u64,
+    pub(super) turn: u32,
+    pub(super) turn_start: bool,
+    pub(super) last: Nanos,
+    pub(super) gap: u64,
+    pub(super) end: bool,
+}
+
 macro_rules! states {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident in $place:ident),* $(,)?) => {
         /// What the parser of a connection remembers, by protocol.
-        #[derive(Default)]
         pub(super) enum State {
-            /// The protocol is not known.
-            #[default]
-            Unknown,
-            $($name(<$name as Wire>::State)),*
+            /// The protocol is not known: what waits for that, by direction.
+            Unknown([Held; 2]),
+            $($name($place<<$name as Wire>::State>)),*
         }
 
         impl State {
+            /// One of which the protocol is not known, and for which nothing waits.
+            pub(super) fn unknown() -> Self {
+                Self::Unknown(Default::default())
+            }
+
             /// A fresh one.
             pub(super) fn of(protocol: Protocol) -> Self {
                 match protocol {
                     $(<$name as Wire>::PROTOCOL => Self::$name(Default::default()),)*
-                    _ => Self::Unknown,
+                    _ => Self::unknown(),
                 }
             }
 
@@ -36,7 +50,7 @@ macro_rules! states {
             pub(super) fn following(protocol: Protocol) -> Self {
                 let mut fresh = Self::of(protocol);
                 match &mut fresh {
-                    Self::Unknown => {}
+                    Self::Unknown(_) => {}
                     $(Self::$name(state) => <$name as Wire>::follow(state)),*
                 }
                 fresh
@@ -44,49 +58,49 @@ macro_rules! states {
 
             pub(super) fn protocol(&self) -> Protocol {
                 match self {
-                    Self::Unknown => Protocol::Unknown,
+                    Self::Unknown(_) => Protocol::Unknown,
                     $(Self::$name(_) => <$name as Wire>::PROTOCOL),*
                 }
             }
 
             pub(super) fn enough(&self) -> Option<u8> {
                 match self {
-                    Self::Unknown => None,
+                    Self::Unknown(_) => None,
                     $(Self::$name(state) => <$name as Wire>::enough(state)),*
                 }
             }
 
             pub(super) fn turn(&mut self, context: Context, sink: &mut Collect<'_>) {
                 match self {
-                    Self::Unknown => {}
+                    Self::Unknown(_) => {}
                     $(Self::$name(state) => <$name as Wire>::turn(state, context, sink)),*
                 }
             }
 
             pub(super) fn parse(&mut self, context: Context, input: Input<'_>, sink: &mut Collect<'_>) -> Step {
                 match self {
-                    Self::Unknown => Step::Lost,
+                    Self::Unknown(_) => Step::Lost,
                     $(Self::$name(state) => <$name as Wire>::parse(state, context, input, sink)),*
                 }
             }
 
             pub(super) fn lost(&mut self, context: Context, sink: &mut Collect<'_>) {
                 match self {
-                    Self::Unknown => {}
+                    Self::Unknown(_) => {}
                     $(Self::$name(state) => <$name as Wire>::lost(state, context, sink)),*
                 }
             }
 
             pub(super) fn missed(&mut self, context: Context, sink: &mut Collect<'_>) {
                 match self {
-                    Self::Unknown => {}
+                    Self::Unknown(_) => {}
                     $(Self::$name(state) => <$name as Wire>::missed(state, context, sink)),*
                 }
             }
 
             pub(super) fn end(&mut self, context: Context, sink: &mut Collect<'_>) {
                 match self {
-                    Self::Unknown => {}
+                    Self::Unknown(_) => {}
                     $(Self::$name(state) => <$name as Wire>::end(state, context, sink)),*
                 }
             }
@@ -94,7 +108,12 @@ macro_rules! states {
     };
 }
 
-states!(Http1, Redis, Dns, Http2, Kafka, Mysql, Postgres);
+/// In its connection.
+type Line<T> = T;
+
+// A connection takes the room of the largest that is not in a box. HTTP/1 is spoken on most of many connections, and is small: one
+// look less for each event.
+states!(Http1 in Line, Redis in Box, Dns in Box, Http2 in Box, Kafka in Line, Mysql in Box, Postgres in Box);
 
 /// Puts messages in their place in the batch.
 pub(super) struct Collect<'a> {

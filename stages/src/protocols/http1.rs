@@ -72,12 +72,10 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Lane {
     phase: Phase,
-    /// A head that began in bytes that are gone. Apart, because most heads come whole; once there it stays, for the next.
-    draft: Option<Box<Draft>>,
+    /// What most messages do without. Once there it stays, for the next that needs it.
+    aside: Option<Box<Aside>>,
     /// Of which the head went out and the end is due.
     open: Option<Open>,
-    /// It is one of gRPC-Web.
-    call: Option<Call>,
     fields: Fields,
     /// Last byte seen.
     last: Nanos,
@@ -89,12 +87,15 @@ struct Lane {
     resync: bool,
 }
 
-/// An unfinished head.
+/// What is apart from its lane because most connections never need it, and there are many of them.
 #[derive(Debug, Default)]
-struct Draft {
-    message: Option<Message>,
+struct Aside {
+    /// A head that began in bytes that are gone.
+    draft: Option<Message>,
     /// Its last line, as far as it came.
     partial: Partial,
+    /// The message is one of gRPC-Web.
+    call: Option<Call>,
 }
 
 /// Where in a message a direction is.
@@ -272,9 +273,7 @@ impl State {
         match lane.phase {
             Phase::Start => self.start(context, input, sink),
             Phase::StartLine | Phase::Head => {
-                let Some(mut message) = lane.draft_mut().and_then(|draft| draft.message.take()) else {
-                    return Step::Lost;
-                };
+                let Some(mut message) = lane.take_draft() else { return Step::Lost };
                 self.head(context, input, 0, &mut message, sink)
             }
             Phase::Body(body) => self.body(context, body, input, sink),
@@ -344,11 +343,11 @@ impl State {
         if !over {
             message.bytes = message.bytes.saturating_add(input.len() as u64);
             let in_fields = lane.phase == Phase::Head;
-            let draft = lane.draft.get_or_insert_default();
+            let aside = lane.aside.get_or_insert_default();
             if in_fields {
-                draft.partial.push(input.get(at..).unwrap_or(&[]));
+                aside.partial.push(input.get(at..).unwrap_or(&[]));
             }
-            draft.message = Some(message.take());
+            aside.draft = Some(message.take());
             return consumed(input.len());
         }
         message.bytes = message.bytes.saturating_add(at as u64);
@@ -369,7 +368,7 @@ impl State {
         if message.kind == MessageKind::Response {
             let short =
                 message.bytes <= 1 << SHORT_HEAD && matches!(framing, Framing::None | Framing::Body(Body::Length(_)));
-            let alone = self.asked.is_empty() && self.response().call.is_none();
+            let alone = self.asked.is_empty() && self.response().call().is_none();
             self.short_answers = if short && alone { self.short_answers.saturating_add(1) } else { 0 };
         }
         let lane = self.lane(context);
@@ -392,7 +391,7 @@ impl State {
             }
             Framing::Body(body) => body,
         };
-        match body.bytes(rest, lane.call.as_mut().and_then(Call::body)) {
+        match body.bytes(rest, lane.call().and_then(Call::body)) {
             Reach::Ends(len) => {
                 message.bytes = message.bytes.saturating_add(len as u64);
                 lane.whole_out(message, sink);
@@ -433,7 +432,7 @@ impl State {
             self.asked.push(asked);
             if let (Asked::Call, Some(flavor)) = (asked, flavor) {
                 let call = Call::request(self.calls.ask(), flavor, message);
-                self.lane(context).call = Some(call);
+                self.lane(context).aside.get_or_insert_default().call = Some(call);
             }
             self.offer = self.lane(context).fields.h2c.then(|| Box::new(Offer::of(message)));
             let fields = &self.lane(context).fields;
@@ -459,7 +458,7 @@ impl State {
             let id = self.calls.answer();
             let lane = self.lane(context);
             let Fields { flavor, grpc_status, .. } = lane.fields;
-            lane.call = Some(Call::response(id, code, flavor, grpc_status, message));
+            lane.aside.get_or_insert_default().call = Some(Call::response(id, code, flavor, grpc_status, message));
         }
         let h2c = code == 101 && self.offer.is_some() && self.lane(context).fields.h2c;
         let fields = &self.lane(context).fields;
@@ -491,7 +490,7 @@ impl State {
 
     fn body(&mut self, context: Context, mut body: Body, input: &[u8], sink: &mut dyn Sink) -> Step {
         let lane = self.lane(context);
-        let reach = body.bytes(input, lane.call.as_mut().and_then(Call::body));
+        let reach = body.bytes(input, lane.call().and_then(Call::body));
         lane.phase = Phase::Body(body);
         match reach {
             Reach::Further => {
@@ -518,7 +517,7 @@ impl State {
         match body {
             Some(Some((walked, over))) => {
                 lane.cut();
-                lane.call.iter_mut().for_each(Call::gap);
+                lane.call().into_iter().for_each(Call::gap);
                 lane.count(walked);
                 if over {
                     lane.last = context.at;
@@ -546,8 +545,8 @@ impl State {
         }
         let lane = self.lane(context);
         lane.cut();
-        lane.call.iter_mut().for_each(Call::gap);
-        let Some(mut message) = lane.draft_mut().and_then(|draft| draft.message.take()) else {
+        lane.call().into_iter().for_each(Call::gap);
+        let Some(mut message) = lane.take_draft() else {
             lane.phase = Phase::Unframed;
             return;
         };
@@ -557,7 +556,7 @@ impl State {
         let (_, orphan) = self.framing(context, &mut message, sink);
         let open = Open { kind: message.kind, start: message.start, bytes: message.bytes, cut: true, orphan };
         let lane = self.lane(context);
-        lane.call.iter_mut().for_each(Call::gap);
+        lane.call().into_iter().for_each(Call::gap);
         if message.kind == MessageKind::Interim {
             message.part = Part::Whole;
             sink.message(message);
@@ -577,8 +576,8 @@ impl State {
 impl Lane {
     /// One header line without its LF; false at the end of the head.
     fn field(&mut self, line: &[u8]) -> bool {
-        let Self { draft: Some(draft), fields, .. } = self else { return self.fields.line(line, true) };
-        let partial = &mut draft.partial;
+        let Self { aside: Some(aside), fields, .. } = self else { return self.fields.line(line, true) };
+        let partial = &mut aside.partial;
         if partial.is_empty() {
             return fields.line(line, true);
         }
@@ -588,21 +587,27 @@ impl Lane {
         more
     }
 
-    fn draft_mut(&mut self) -> Option<&mut Draft> {
-        self.draft.as_deref_mut()
+    fn take_draft(&mut self) -> Option<Message> {
+        self.aside.as_deref_mut()?.draft.take()
+    }
+
+    fn call(&mut self) -> Option<&mut Call> {
+        self.aside.as_deref_mut()?.call.as_mut()
+    }
+
+    fn take_call(&mut self) -> Option<Call> {
+        self.aside.as_deref_mut()?.call.take()
     }
 
     fn clear_partial(&mut self) {
-        if let Some(draft) = self.draft_mut() {
-            draft.partial.clear();
+        if let Some(aside) = &mut self.aside {
+            aside.partial.clear();
         }
     }
 
     /// The head that began is not read to its end.
     fn forget(&mut self) {
-        if let Some(draft) = self.draft_mut() {
-            draft.message = None;
-        }
+        self.take_draft();
     }
 
     fn count(&mut self, n: u64) {
@@ -628,7 +633,7 @@ impl Lane {
     /// A message of which everything is there.
     fn whole_out(&mut self, message: &mut Message, sink: &mut dyn Sink) {
         message.part = Part::Whole;
-        if let Some(call) = self.call.take() {
+        if let Some(call) = self.take_call() {
             call.end(message);
         }
         self.restart();
@@ -642,7 +647,7 @@ impl Lane {
             message.end = self.last.max(open.start);
             message.bytes = open.bytes;
             message.cut = open.cut;
-            if let Some(call) = self.call.take() {
+            if let Some(call) = self.take_call() {
                 call.end(&mut message);
             }
             sink.message(message);
@@ -651,7 +656,7 @@ impl Lane {
 
     fn restart(&mut self) {
         self.phase = Phase::Start;
-        self.call = None;
+        self.take_call();
         self.clear_partial();
         self.resync = false;
         self.torn = false;
