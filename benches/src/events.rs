@@ -33,15 +33,19 @@ pub enum Mix {
 
 impl Mix {
     fn holds(self, record: &[u8]) -> bool {
-        let port =
-            |field: usize| record.get(field..field + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
-        let ports = [port(offset_of!(EventHeader, lport)), port(offset_of!(EventHeader, rport))];
+        let ports = ports(record);
         match self {
             Self::All => true,
             Self::Http1 => ports.contains(&Some(NGINX)),
             Self::Redis => ports.contains(&Some(REDIS)),
         }
     }
+}
+
+/// The ports of a record's two ends.
+fn ports(record: &[u8]) -> [Option<u16>; 2] {
+    [offset_of!(EventHeader, lport), offset_of!(EventHeader, rport)]
+        .map(|field| record.get(field..field + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes))
 }
 
 /// From the beginning of one round to that of the next, ns. The recording is a little shorter than half of it.
@@ -143,6 +147,20 @@ impl Events {
         Self { memory: Arc::clone(&self.memory), records }
     }
 
+    /// Them dealt out to so many shards by what is the same at both ends of a connection, as the kernel programs do it (they by a hash
+    /// of both addresses, this by the sum of the ports): both ends are in one shard.
+    #[must_use]
+    pub fn dealt(&self, shards: usize) -> Vec<Self> {
+        let mut parts = vec![Vec::new(); shards];
+        for (span, at) in self.records.iter() {
+            let sum: usize = ports(span.of(&self.memory)).into_iter().flatten().map(usize::from).sum();
+            if let Some(part) = sum.checked_rem(shards).and_then(|shard| parts.get_mut(shard)) {
+                part.push((*span, *at));
+            }
+        }
+        parts.into_iter().map(|part| Self { memory: Arc::clone(&self.memory), records: part.into() }).collect()
+    }
+
     /// Them as a source.
     #[must_use]
     pub fn source(&self) -> EventsSource {
@@ -189,5 +207,28 @@ impl Source for EventsSource {
 
     fn totals(&self) -> SourceTotals {
         SourceTotals { records: self.next as u64, ..SourceTotals::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn both_ends_of_a_connection_are_in_one_shard() {
+        let events = Events::load(2).expect("the recording");
+        let parts = events.dealt(2);
+        assert_eq!(parts.iter().map(Events::len).sum::<usize>(), events.len());
+        let ends = |part: &Events| -> HashSet<[Option<u16>; 2]> {
+            let ends = part.records.iter().map(|(span, _)| ports(span.of(&part.memory)));
+            ends.map(|mut ports| {
+                ports.sort_unstable();
+                ports
+            })
+            .collect()
+        };
+        let [first, second] = [&parts[0], &parts[1]].map(ends);
+        assert!(!first.is_empty() && !second.is_empty() && first.is_disjoint(&second));
     }
 }

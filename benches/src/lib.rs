@@ -5,4 +5,5 @@
 pub mod alone;
 pub mod events;
 pub mod floor;
+pub mod pass;
 pub mod recordings;

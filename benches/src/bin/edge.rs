@@ -8,11 +8,10 @@
 //! `cargo run --release -p redtap-benches --bin edge [ROUNDS]`
 
 use anyhow::{Result, ensure};
-use redtap::edge::{EdgeCapacity, Inlet, edge};
+use redtap::edge::{EdgeCapacity, edge};
 use redtap::runner::{NoVerdicts, Parts, Runner, TICK, Turn, Turns as _};
+use redtap_benches::pass::{Batch, Pass, RECORDS, fill, take};
 use redtap_e2e::stopwatch::{measure, median};
-use redtap_stages::reasons;
-use redtap_stages::stage::{Ledger, Stage};
 use redtap_stages::time::Nanos;
 use std::sync::Arc;
 
@@ -20,54 +19,9 @@ use std::sync::Arc;
 const ROUNDS: usize = 7;
 /// Batches in one round.
 const BATCHES: u64 = 200_000;
-/// Records in a batch.
-const RECORDS: usize = 256;
-
-type Batch = Vec<u64>;
 
 /// What is done, and the records that arrived.
 type Way = (&'static str, fn() -> u64);
-
-reasons! {
-    /// None.
-    enum Reject {}
-}
-
-/// Hands on what it is given, without a copy.
-struct Pass(Ledger);
-
-impl Stage for Pass {
-    type In = Batch;
-    type Out = Batch;
-    const NAME: &'static str = "pass";
-
-    fn process(&mut self, _: Nanos, input: &mut Batch, out: &mut Batch) {
-        let n = input.len() as u64;
-        self.0.taken += n;
-        self.0.passed += n;
-        std::mem::swap(input, out);
-    }
-
-    fn tick(&mut self, _: Nanos, _: &mut Batch) {}
-
-    fn drain(&mut self, _: Nanos, _: &mut Batch) {}
-
-    fn ledger(&self) -> Ledger {
-        self.0
-    }
-}
-
-fn fill(batch: &mut Batch) {
-    batch.resize(RECORDS, 7);
-}
-
-/// Takes what is there; how many records.
-fn take(inlet: &mut Inlet<Batch>) -> u64 {
-    let Some((_, batch)) = inlet.take() else { return 0 };
-    let n = batch.len() as u64;
-    inlet.give_back(batch);
-    n
-}
 
 /// Filling alone: what the others do besides.
 fn filling() -> u64 {
@@ -120,7 +74,7 @@ fn two_threads() -> u64 {
 fn turns() -> u64 {
     let (mut first, inlet) = edge::<Batch>(EdgeCapacity::DEFAULT);
     let (exit, mut last) = edge::<Batch>(EdgeCapacity::DEFAULT);
-    let fresh = Box::new(|| Pass(Ledger::new::<Reject>()));
+    let fresh = Box::new(Pass::default);
     let parts = Parts { fresh, inlet, exit, verdicts: Arc::new(NoVerdicts), hook: None, tick_every: TICK };
     let (mut runner, _controls) = Runner::new(parts);
     (0..BATCHES)
