@@ -46,13 +46,20 @@ pub fn free_port() -> Result<u16> {
     let first = u16::try_from(std::process::id() % 400).unwrap_or(0);
     for _ in 0..900 {
         let port = 22_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 900;
-        let lock = File::create(std::env::temp_dir().join(format!("redtap-port-{port}")))?;
-        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let Some(lock) = lock(&std::env::temp_dir(), port) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             GIVEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return Ok(port);
         }
     }
-    bail!("no free port between 22000 and 22899")
+    bail!("no port between 22000 and 22899 is free and can be locked in {}", std::env::temp_dir().display())
+}
+
+/// Locks a port, if nobody else has. A file of another user cannot even be opened in a folder that all may write to
+/// (`fs.protected_regular`): its port is theirs.
+fn lock(folder: &Path, port: u16) -> Option<File> {
+    let file = File::create(folder.join(format!("redtap-port-{port}"))).ok()?;
+    file.try_lock().is_ok().then_some(file)
 }
 
 /// A cgroup, a folder, and the processes in them. All gone when dropped.
@@ -326,4 +333,21 @@ fn unchunk(mut body: &str) -> String {
         body = rest.trim_start_matches("\r\n");
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_whose_lock_cannot_be_made_or_had_is_another_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        // What cannot be opened for writing, even by root.
+        std::fs::create_dir(folder.path().join("redtap-port-22000")).unwrap();
+        assert!(lock(folder.path(), 22_000).is_none());
+        let ours = lock(folder.path(), 22_001);
+        assert!(ours.is_some() && lock(folder.path(), 22_001).is_none());
+        drop(ours);
+        assert!(lock(folder.path(), 22_001).is_some());
+    }
 }

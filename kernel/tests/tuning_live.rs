@@ -190,3 +190,23 @@ fn both_ends_are_in_the_sample_or_neither_and_who_was_left_out_comes_back_as_ano
         script.finish();
     }
 }
+
+#[test]
+fn what_measuring_adds_to_a_run_is_a_part_of_what_an_operation_takes() {
+    if skipped("what_measuring_adds_to_a_run_is_a_part_of_what_an_operation_takes") {
+        return;
+    }
+    let watch = Watch::new(RUNGS[0]);
+    let mut script = watch.python(CONVERSATIONS);
+    assert!(script.line().parse::<u16>().is_ok());
+    let times = watch.probe.time_runs().unwrap();
+    let measuring_ns = times.measuring_ns().unwrap();
+    script.say("go");
+    assert_eq!(script.line(), "done");
+    let runs = times.so_far();
+    drop(times);
+    script.finish();
+    eprintln!("{runs:?}, of each run {measuring_ns:.1} ns are measuring");
+    let rest = runs.without(measuring_ns);
+    assert!(measuring_ns > 0.0 && rest > 0.0 && rest < runs.without(0.0), "{runs:?} {measuring_ns}");
+}

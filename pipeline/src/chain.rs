@@ -39,12 +39,13 @@ pub struct Chain {
 /// Reaches one stage from any thread while it runs.
 pub struct Remote<S> {
     controls: Controls<S>,
+    stats: Arc<StageStats>,
     bell: Arc<OnceLock<Bell>>,
 }
 
 impl<S: Stage> Remote<S> {
     /// Has `control` run between two turns of the stage, soon. After a fault of the stage nothing of what earlier calls did
-    /// to it is left: what must hold is to be said again from time to time.
+    /// to it is left: what must hold is to be said again, from time to time or when there is one [fault](Self::faults) more.
     ///
     /// # Errors
     /// When [`crate::runner::CONTROL_QUEUE`] are waiting, or the stage is finished.
@@ -55,11 +56,23 @@ impl<S: Stage> Remote<S> {
         }
         Ok(())
     }
+
+    /// Stages that fell over so far, each of which a fresh one has replaced; as of its last turn.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.stats.totals().faults
+    }
+
+    /// Calls that wait for the stage.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.controls.waiting()
+    }
 }
 
 impl<S> Clone for Remote<S> {
     fn clone(&self) -> Self {
-        Self { controls: self.controls.clone(), bell: Arc::clone(&self.bell) }
+        Self { controls: self.controls.clone(), stats: Arc::clone(&self.stats), bell: Arc::clone(&self.bell) }
     }
 }
 
@@ -90,10 +103,11 @@ impl Chain {
         let Place { fresh, tick_every, hook } = place;
         let verdicts = Arc::clone(&self.verdicts);
         let (runner, controls) = Runner::new(Parts { fresh, inlet, exit, verdicts, hook, tick_every });
-        self.stats.push(runner.stats());
+        let stats = runner.stats();
+        self.stats.push(Arc::clone(&stats));
         self.runners.push(Box::new(runner));
         let bell = Arc::new(OnceLock::new());
-        let remote = Remote { controls, bell: Arc::clone(&bell) };
+        let remote = Remote { controls, stats, bell: Arc::clone(&bell) };
         self.call(move |ring| drop(bell.set(ring)));
         remote
     }

@@ -1,7 +1,7 @@
 //! The governor: keeps what the agent uses within its budget of processor time, by doing less in steps.
 //!
-//! A [`Step`] says what is left out; [`decision`] when to take one, out of readings alone; [`meter`] reads; this file acts. Life
-//! cycle: [`Governor::start`] once probe and pipeline run, a thread that looks once a second, [`Governor::stop`] before the
+//! A [`Step`] says what is left out; [`decision`] when to take one, out of readings alone; [`meter`] reads; `haste` tells the
+//! pipeline, `notices` what is worth a line of the log; this file acts. Life cycle: [`Governor::start`] once probe and pipeline run, a thread that looks once a second, [`Governor::stop`] before the
 //! pipeline stops. Without a budget there is none of it.
 //!
 //! Every step is a log line, a metric (`redtap_governor_*`, `redtap_sampling_ratio`) and shown in the status ([`State`]).
@@ -9,7 +9,9 @@
 //! Absent: anything that touches an event. Why it is so: `docs/adr/0010-the-governor.md`.
 
 pub mod decision;
+mod haste;
 pub mod meter;
+mod notices;
 pub mod step;
 
 use crate::chain::Remote;
@@ -17,7 +19,9 @@ use crate::clock;
 use crate::source::Lease;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use decision::{Change, Decision, Use};
+use haste::Haste;
 use meter::{Costs, Meter};
+use notices::Notices;
 use parking_lot::Mutex;
 use redtap_kernel::probe::Probe;
 use redtap_stages::identify::Identify;
@@ -72,10 +76,9 @@ impl Governor {
             meter: Meter::new(Arc::clone(&probe)),
             decision: Decision::new(budget, now),
             probe,
-            identify,
+            haste: Haste::new(identify),
             state: shown,
-            asked: Step::FULL,
-            exhausted: false,
+            notices: Notices::default(),
         };
         let thread =
             std::thread::Builder::new().name("redtap-governor".to_owned()).spawn(move || worker.run(&stopped))?;
@@ -99,12 +102,9 @@ struct Worker {
     meter: Meter,
     decision: Decision,
     probe: Arc<Probe>,
-    identify: Vec<Remote<Identify<Lease>>>,
+    haste: Haste,
     state: Arc<Mutex<State>>,
-    /// What the kernel programs were asked for last.
-    asked: Step,
-    /// At the last step and still above the budget; said once.
-    exhausted: bool,
+    notices: Notices,
 }
 
 impl Worker {
@@ -112,31 +112,30 @@ impl Worker {
         let goes_on = |time| matches!(stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout));
         while goes_on(INTERVAL) {
             let reading = self.meter.read(goes_on);
-            let change = self.decision.read(reading);
-            if let Some(change) = change {
-                self.meter.forget_cost();
-                self.log(&change);
-            }
-            self.act();
+            let change = self.decision.read(reading).filter(|change| self.is_taken(change));
+            self.haste.tell(self.decision.step().mutes_unknown());
             self.show(reading.at, change);
             self.warn();
         }
     }
 
-    /// Asks for what the step says. What must hold is said again and again: a stage that was started anew forgot it, and who
-    /// was too busy to listen may listen now.
-    fn act(&mut self) {
-        let step = self.decision.step();
-        if step != self.asked {
-            match self.probe.tune(step.tuning()) {
-                Ok(()) => self.asked = step,
-                Err(error) => tracing::warn!(step = step.name(), "the kernel programs cannot be told: {error}"),
+    /// Takes a step in the kernel programs. Without them it is not taken: what is shown is what is in force.
+    fn is_taken(&mut self, change: &Change) -> bool {
+        if let Err(error) = self.probe.tune(change.to.tuning()) {
+            self.decision.take_back(change);
+            if self.notices.refused(&error.to_string()) {
+                tracing::warn!(
+                    from = change.from.name(),
+                    to = change.to.name(),
+                    "governor: the kernel programs cannot be told of a step, which is not taken: {error}"
+                );
             }
+            return false;
         }
-        let hasty = step.mutes_unknown();
-        for identify in &self.identify {
-            let _ = identify.apply(move |identify| identify.set_hasty(hasty));
-        }
+        self.meter.forget_cost();
+        self.notices.stepped(change);
+        self.log(change);
+        true
     }
 
     fn show(&self, now: Nanos, change: Option<Change>) {
@@ -168,7 +167,7 @@ impl Worker {
                 budget,
                 sampling_ratio,
                 "governor: above the budget of processor time, one step down{}",
-                if to.tuning().sampling > 0 { "; counts are scaled from here on (governor.cpu)" } else { "" }
+                if change.begins_sampling() { "; counts are scaled from here on (governor.cpu)" } else { "" }
             );
         } else {
             tracing::info!(
@@ -186,15 +185,13 @@ impl Worker {
 
     fn warn(&mut self) {
         let State { used, budget, step, .. } = *self.state.lock();
-        let exhausted = step.down().is_none() && used.share() > budget;
-        if exhausted && !self.exhausted {
+        if self.notices.exhausted(step.down().is_none() && used.share() > budget) {
             tracing::warn!(
                 used = percent(used.share()),
                 budget = percent(budget),
                 "governor: at its last step and still above the budget; nothing more is left out"
             );
         }
-        self.exhausted = exhausted;
     }
 }
 

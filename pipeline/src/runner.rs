@@ -182,6 +182,14 @@ impl<S: Stage> Controls<S> {
     }
 }
 
+#[cfg(test)]
+impl<S> Controls<S> {
+    /// Functions that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+}
+
 impl<S: Stage, X: Exit<S::Out>> Runner<S, X> {
     /// A runner of a first stage made by `parts.fresh`, and the way to reach that stage.
     #[must_use]

@@ -6,6 +6,7 @@ mod deny;
 mod fuzz;
 mod install;
 mod instructions;
+mod limited;
 mod test;
 
 use anyhow::{Result, bail};

@@ -2,13 +2,14 @@
 //!
 //! All steps run even when one fails; the last line sums up all test runners: `N passed, N failed, N skipped`.
 
+use crate::limited;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Sums over all `test result:` lines, steps without such a line counting as one test each.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,9 @@ enum Pace {
     /// One of each of two files: they wait for servers and clients most of the time. Those of [`UNDISTURBED`] come last, alone.
     Pairs,
 }
+
+/// The longest that a file of tests may take where others run beside it, and nothing of it is shown before its end.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// Files of tests that measure time or fill the machine.
 const UNDISTURBED: &[&str] = &["durations", "governor", "lifecycle", "saturation"];
@@ -180,14 +184,17 @@ impl Summed {
         std::thread::scope(|scope| {
             let lane = || -> Result<()> {
                 while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let output =
-                        test.command(Pace::Alone).env("REDTAP_SKIPS", &skips.0).stdin(Stdio::null()).output()?;
-                    let text = String::from_utf8_lossy(&output.stdout);
+                    let mut command = test.command(Pace::Alone);
+                    let ended = limited::run(command.env("REDTAP_SKIPS", &skips.0), LONGEST)?;
+                    let text = String::from_utf8_lossy(&ended.stdout);
                     let mut tally = Tally::default();
                     text.lines().filter_map(parse_result).for_each(|counted| tally.add(counted));
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                    println!("\n{}: {}\n{text}{}", test.package, test.name, String::from_utf8_lossy(&output.stderr));
-                    sum.add((tally, output.status.success()));
+                    println!("\n{}: {}\n{text}{}", test.package, test.name, String::from_utf8_lossy(&ended.stderr));
+                    if ended.status.is_none() {
+                        println!("{}: {} hung: ended after {} s", test.package, test.name, LONGEST.as_secs());
+                    }
+                    sum.add((tally, ended.status.is_some_and(|status| status.success())));
                 }
                 Ok(())
             };

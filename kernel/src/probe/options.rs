@@ -31,7 +31,8 @@ pub enum RungChoice {
 pub struct ProbeOptions {
     /// Which rung.
     pub rung: RungChoice,
-    /// Rings, 1 to [`MAX_SHARDS`]. A connection always uses the same one: `conn_id % shards`.
+    /// Rings, 1 to [`MAX_SHARDS`]. A connection always uses the same one: the hash of its two ends
+    /// (`rt_conn.place` in `bpf/conn.h`) modulo their number.
     pub shards: usize,
     /// Bytes a ring; rounded up to a power of two of at least a page; at most 1 GiB.
     pub ring_bytes: u32,

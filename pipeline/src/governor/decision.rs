@@ -96,6 +96,12 @@ impl Change {
     pub fn is_down(&self) -> bool {
         self.to > self.from
     }
+
+    /// From everything to a sample.
+    #[must_use]
+    pub fn begins_sampling(&self) -> bool {
+        self.from.tuning().sampling == 0 && self.to.tuning().sampling > 0
+    }
 }
 
 /// The decision.
@@ -143,7 +149,7 @@ impl Decision {
         Use::between(self.readings.front()?, self.readings.back()?)
     }
 
-    /// Takes a reading, and says what to do. The step counts as taken.
+    /// Takes a reading, and says what to do. The step counts as taken, unless it is [taken back](Self::take_back).
     pub fn read(&mut self, reading: Reading) -> Option<Change> {
         if reading.at < self.judged_from {
             return None;
@@ -159,6 +165,14 @@ impl Decision {
             self.patience = PATIENCE;
         }
         if used.share() > self.budget { self.down(reading, used) } else { self.up(reading, used) }
+    }
+
+    /// The step could not be taken: everything is as before it, and it is asked for again after another window at the earliest.
+    pub fn take_back(&mut self, change: &Change) {
+        self.step = change.from;
+        if !change.is_down() {
+            self.stepped_up = None;
+        }
     }
 
     fn keep(&mut self, reading: Reading) {

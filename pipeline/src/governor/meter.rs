@@ -4,29 +4,33 @@
 //! of the machine and at a price for each run, so that is not left on. Instead it is turned on for [`MEASURE`] now and then:
 //! what an operation cost in that moment, everything that the programs ran for included, times the operations that they count
 //! at all times. Measured when operations are first seen, after each step (which changes the cost), and again every
-//! [`AGAIN`]. Where somebody has left `kernel.bpf_stats_enabled` on, run times are there without that.
+//! [`due::AGAIN`]. What measuring itself adds to each run is measured once, with an empty program, and taken off.
+//!
+//! Where somebody has left `kernel.bpf_stats_enabled` on, run times are there without that. They are taken as they are: there
+//! every run is measured, and what that takes is used.
 //!
 //! Two costs are kept apart: that of an operation of a watched connection, which steps make cheaper, and that of one which the
 //! filters exclude, which nothing does. The second is learned in moments in which hardly anything else is seen, and taken off
-//! what others measure; it is shown, and not governed.
+//! what others measure; it is shown, and not governed. Such a moment tells nothing of the first, not even with the second
+//! known from before: where of a hundred operations one is watched, an error of a few per cent in the cost of the others is
+//! more than all that the one costs. What was known or assumed of it stays.
 //!
 //! Where the kernel refuses to measure, [`ASSUMED`] is taken, and the status says so.
 
 use super::decision::Reading;
 use crate::clock;
-use redtap_kernel::probe::Probe;
+use due::{Due, FEW, Told};
+use redtap_kernel::probe::{Probe, RunTimes};
 use redtap_stages::time::Nanos;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod due;
+
 /// How long run times are kept to measure a cost.
 pub const MEASURE: Duration = Duration::from_millis(100);
-/// How old a measured cost gets.
-pub const AGAIN: Nanos = Nanos::from_secs(60);
 /// Costs where none was measured. What the development machine measures is of this order (`docs/performance.md`).
 pub const ASSUMED: Costs = Costs { watched_ns: 1_000.0, excluded_ns: 250.0, source: CostSource::Assumed };
-/// Operations between two readings below which there is nothing to measure.
-const FEW: u64 = 100;
 /// Watched operations may be one in so many where the cost of excluded ones is learned.
 const HARDLY: u64 = 100;
 
@@ -71,19 +75,20 @@ impl Default for Costs {
 }
 
 impl Costs {
-    /// The programs ran for `ran_ns` while they saw `seen`.
-    fn learn(&mut self, ran_ns: u64, seen: Operations, source: CostSource) {
-        let ran = float(ran_ns);
+    /// The programs ran for `ran` ns while they saw `seen`.
+    fn learn(&mut self, ran: f64, seen: Operations, source: CostSource) -> Told {
+        if ran <= 0.0 || seen.all() == 0 {
+            return Told::Nothing;
+        }
         if seen.watched.saturating_mul(HARDLY) <= seen.excluded {
-            if seen.excluded > 0 {
-                self.excluded_ns = ran / float(seen.excluded);
-            }
-            return;
+            self.excluded_ns = ran / float(seen.excluded);
+            return Told::Excluded;
         }
         // What is watched costs all that is done for the excluded, and more.
         let rest = ran - float(seen.excluded) * self.excluded_ns;
         self.watched_ns = (rest / float(seen.watched)).max(self.excluded_ns.min(ran / float(seen.all())));
         self.source = source;
+        Told::Watched
     }
 }
 
@@ -117,8 +122,9 @@ impl Operations {
 pub(super) struct Meter {
     probe: Arc<Probe>,
     costs: Costs,
-    /// When they were measured: of the watched, of the excluded.
-    measured: (Option<Nanos>, Option<Nanos>),
+    due: Due,
+    /// What measuring adds to a run, ns; none before the first time.
+    measuring_ns: Option<f64>,
     /// The kernel does not measure: it is not asked again.
     refused: bool,
     /// At the last reading.
@@ -135,7 +141,8 @@ impl Meter {
             operations: Operations::so_far(&probe),
             probe,
             costs: ASSUMED,
-            measured: (None, None),
+            due: Due::default(),
+            measuring_ns: None,
             refused: false,
             run_ns: None,
             spent: (0.0, 0.0),
@@ -153,10 +160,10 @@ impl Meter {
         let run_ns = self.probe.run_stats().map(|runs| runs.run_ns());
         match (self.run_ns, run_ns) {
             (Some(before), Some(now)) if more.all() >= FEW => {
-                self.costs.learn(now.saturating_sub(before), more, CostSource::Statistics);
+                self.costs.learn(float(now.saturating_sub(before)), more, CostSource::Statistics);
             }
             (Some(_), Some(_)) => {}
-            _ if self.is_due(more) => self.measure(pause),
+            _ if !self.refused && self.due.is_due(clock::monotonic(), more) => self.measure(more, pause),
             _ => {}
         }
         self.spent.0 += float(more.watched) * self.costs.watched_ns;
@@ -169,17 +176,11 @@ impl Meter {
 
     /// What a watched operation costs has changed: it is measured with the next reading.
     pub(super) fn forget_cost(&mut self) {
-        self.measured.0 = None;
+        self.due.forget_watched();
     }
 
-    fn is_due(&self, more: Operations) -> bool {
-        let now = clock::monotonic();
-        let old = |then: Option<Nanos>| then.is_none_or(|then| now.since(then) >= AGAIN);
-        let (watched, excluded) = self.measured;
-        !self.refused && ((more.watched >= FEW && old(watched)) || (more.excluded >= FEW && old(excluded)))
-    }
-
-    fn measure(&mut self, pause: impl FnOnce(Duration) -> bool) {
+    /// Measures, because of `more`.
+    fn measure(&mut self, more: Operations, pause: impl FnOnce(Duration) -> bool) {
         let times = match self.probe.time_runs() {
             Ok(times) => times,
             Err(error) => {
@@ -195,18 +196,20 @@ impl Meter {
         if !pause(MEASURE) {
             return;
         }
-        let (ran, now) = (times.run_ns(), clock::monotonic());
+        let (ran, now) = (times.so_far(), clock::monotonic());
         let seen = Operations::so_far(&self.probe).since(before);
-        if seen.all() == 0 || ran == 0 {
-            return;
-        }
-        self.costs.learn(ran, seen, CostSource::Measured);
-        // A moment with both tells of the watched only; that the other is old is no reason to look again at once.
-        self.measured.1 = Some(now);
-        if seen.watched.saturating_mul(HARDLY) > seen.excluded {
-            self.measured.0 = Some(now);
-        }
+        let measuring_ns = *self.measuring_ns.get_or_insert_with(|| adds(&times));
+        let told = self.costs.learn(ran.without(measuring_ns), seen, CostSource::Measured);
+        self.due.measured(now, more, told);
     }
+}
+
+/// What measuring adds to a run, ns. Where that cannot be found out it stays part of the cost, which is then too high.
+fn adds(times: &RunTimes<'_>) -> f64 {
+    times.measuring_ns().unwrap_or_else(|error| {
+        tracing::debug!("what measuring adds to a run cannot be measured: {error}");
+        0.0
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of what is not negative")]
@@ -223,7 +226,7 @@ fn float(value: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn learned(costs: Costs, ran_ns: u64, watched: u64, excluded: u64) -> (f64, f64, CostSource) {
+    fn learned(costs: Costs, ran_ns: f64, watched: u64, excluded: u64) -> (f64, f64, CostSource) {
         let mut costs = costs;
         costs.learn(ran_ns, Operations { watched, excluded }, CostSource::Measured);
         (costs.watched_ns, costs.excluded_ns, costs.source)
@@ -231,19 +234,36 @@ mod tests {
 
     #[test]
     fn a_moment_of_excluded_operations_tells_their_cost_only() {
-        assert_eq!(learned(ASSUMED, 200_000, 10, 1_000), (1_000.0, 200.0, CostSource::Assumed));
+        assert_eq!(learned(ASSUMED, 200_000.0, 10, 1_000), (1_000.0, 200.0, CostSource::Assumed));
+    }
+
+    #[test]
+    fn what_was_known_of_the_watched_outlasts_a_moment_of_excluded_operations() {
+        let known = Costs { watched_ns: 1_700.0, source: CostSource::Measured, ..ASSUMED };
+        assert_eq!(learned(known, 30_000_000.0, 500, 100_000), (1_700.0, 300.0, CostSource::Measured));
+    }
+
+    #[test]
+    fn a_moment_tells_of_what_was_seen_in_it_and_of_nothing_if_nothing_ran() {
+        let told = |ran, watched, excluded| {
+            Costs::default().learn(ran, Operations { watched, excluded }, CostSource::Measured)
+        };
+        assert_eq!(told(200_000.0, 500, 100_000), Told::Excluded);
+        assert_eq!(told(200_000.0, 500, 1_000), Told::Watched);
+        assert_eq!(told(200_000.0, 0, 0), Told::Nothing);
+        assert_eq!(told(0.0, 500, 0), Told::Nothing);
     }
 
     #[test]
     fn what_the_excluded_cost_is_taken_off() {
         let known = Costs { excluded_ns: 200.0, ..ASSUMED };
-        assert_eq!(learned(known, 900_000, 1_000, 1_000), (700.0, 200.0, CostSource::Measured));
-        assert_eq!(learned(known, 900_000, 1_000, 0), (900.0, 200.0, CostSource::Measured));
+        assert_eq!(learned(known, 900_000.0, 1_000, 1_000), (700.0, 200.0, CostSource::Measured));
+        assert_eq!(learned(known, 900_000.0, 1_000, 0), (900.0, 200.0, CostSource::Measured));
     }
 
     #[test]
     fn a_watched_operation_costs_no_less_than_the_mean_where_more_would_be_taken_off_than_was_measured() {
         let known = Costs { excluded_ns: 200.0, ..ASSUMED };
-        assert_eq!(learned(known, 100_000, 500, 1_500), (50.0, 200.0, CostSource::Measured));
+        assert_eq!(learned(known, 100_000.0, 500, 1_500), (50.0, 200.0, CostSource::Measured));
     }
 }

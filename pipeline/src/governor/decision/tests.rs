@@ -137,6 +137,34 @@ fn use_without_load_is_waited_out() {
 }
 
 #[test]
+fn a_step_that_could_not_be_taken_is_none_and_is_asked_for_again_a_window_later() {
+    let mut run = Run::new(usual(), 0.02);
+    run.of(6, 10_000.0);
+    for tries in 1..4 {
+        let (at, change) = *run.changes.last().unwrap();
+        assert_eq!((at, change.to.number()), (1_003 + 3 * tries, 1));
+        run.decision.take_back(&change);
+        assert_eq!(run.decision.step(), Step::FULL);
+        run.of(3, 10_000.0);
+    }
+    assert_eq!(run.decision.step().number(), 1);
+    // Up likewise; it has not failed because of its use.
+    run.of(16, 0.0);
+    let (_, change) = *run.changes.last().unwrap();
+    assert_eq!((change.from.number(), change.to.number()), (1, 0));
+    run.decision.take_back(&change);
+    assert_eq!((run.decision.step().number(), run.decision.stepped_up), (1, None));
+}
+
+#[test]
+fn sampling_begins_with_the_first_step_that_samples() {
+    let mut run = Run::new(usual(), 0.02);
+    run.of(200, 10_000.0);
+    let begins: Vec<bool> = run.changes.iter().map(|(_, change)| change.begins_sampling()).collect();
+    assert_eq!(begins, [false, false, true, false, false, false]);
+}
+
+#[test]
 fn the_start_is_not_judged() {
     let mut decision = Decision::new(0.02, Nanos::ZERO);
     let reading = |second: u64, agent_ms: u64| Reading {
