@@ -15,6 +15,9 @@ pub struct Agent {
     log: PathBuf,
 }
 
+/// What it is told besides what a caller says of it: exact counts under load are what most tests are about.
+pub const EXACT: [&str; 2] = ["--governor-cpu", "0"];
+
 /// Where the binary is: `REDTAP_BIN`, else the release build of this tree.
 #[must_use]
 pub fn binary() -> PathBuf {
@@ -22,32 +25,48 @@ pub fn binary() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/release/redtap"), PathBuf::from)
 }
 
+/// The arguments with [`EXACT`], unless they say otherwise: the governor's own tests do.
+fn exact<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let own: &[&str] = if arguments.contains(&"--governor-cpu") { &[] } else { &EXACT };
+    [own, arguments].concat()
+}
+
 impl Agent {
-    /// Starts it on the sandbox's cgroup with further arguments, and waits until it is ready.
+    /// Starts it on the sandbox's cgroup with further arguments, and waits until it is ready. It has no budget of processor time
+    /// unless they give it one ([`EXACT`]).
     ///
     /// # Errors
     /// When it does not become ready.
     pub fn start(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
+        Self::start_as(Command::new(binary()), sandbox, &exact(arguments))
+    }
+
+    /// The same as it is shipped: nothing is said of its budget.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_shipped(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
         Self::start_as(Command::new(binary()), sandbox, arguments)
     }
 
-    /// The same with the agent itself in the cgroup that it watches.
+    /// As [`Self::start`], with the agent itself in the cgroup that it watches.
     ///
     /// # Errors
     /// When it does not become ready.
     pub fn start_inside(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
         let binary = binary();
-        Self::start_as(sandbox.command(binary.to_str().context("a path that is not text")?, &[])?, sandbox, arguments)
+        Self::start_as(
+            sandbox.command(binary.to_str().context("a path that is not text")?, &[])?,
+            sandbox,
+            &exact(arguments),
+        )
     }
 
     fn start_as(mut command: Command, sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let log = sandbox.folder().join(format!("agent-{port}.log"));
         let out = std::fs::File::create(&log)?;
-        // Exact counts under load are what most tests are about; the governor's own say what they want of it.
-        let exact: &[&str] = if arguments.contains(&"--governor-cpu") { &[] } else { &["--governor-cpu", "0"] };
         let child = command
-            .args(exact)
             .arg("--listen")
             .arg(format!("127.0.0.1:{port}"))
             .arg("--cgroup")

@@ -3,7 +3,7 @@
 use crate::measure::process::{Memory, Usage};
 use crate::server::Server;
 use anyhow::{Context as _, Result, bail, ensure};
-use redtap_e2e::agent::Agent;
+use redtap_e2e::agent::{Agent, EXACT};
 use redtap_e2e::prometheus::Metrics;
 use redtap_e2e::sandbox::Sandbox;
 use redtap_e2e::stopwatch::now;
@@ -21,8 +21,11 @@ const GRACE: Duration = Duration::from_secs(5);
 pub enum Column {
     /// Nobody: what the others are held against.
     None,
-    /// redtap (`REDTAP_BIN`, else the release build of this tree), on the best rung or a named one.
+    /// redtap (`REDTAP_BIN`, else the release build of this tree), on the best rung or a named one, without a budget of
+    /// processor time: what full capture and exact counts cost.
     Redtap(Option<String>),
+    /// redtap as it is shipped: with its governor at the default budget.
+    Shipped,
     /// A command line, split at spaces. `{pid}`, `{port}` and `{cgroup}` are the server's. Whom it watches is up to it.
     Other(String),
 }
@@ -34,8 +37,9 @@ impl FromStr for Column {
         Ok(match text.split_once(':') {
             _ if text == "none" => Self::None,
             _ if text == "redtap" => Self::Redtap(None),
+            _ if text == "redtap:default" => Self::Shipped,
             Some(("redtap", rung)) => {
-                ensure!(matches!(rung, "socket" | "syscall"), "redtap has no rung {rung:?}: socket or syscall");
+                ensure!(matches!(rung, "socket" | "syscall"), "no redtap:{rung}: socket, syscall or default");
                 Self::Redtap(Some(rung.to_owned()))
             }
             _ if text.trim().is_empty() => bail!("an empty command"),
@@ -50,27 +54,49 @@ impl fmt::Display for Column {
             Self::None => out.write_str("none"),
             Self::Redtap(None) => out.write_str("redtap"),
             Self::Redtap(Some(rung)) => write!(out, "redtap:{rung}"),
+            Self::Shipped => out.write_str("redtap:default"),
             Self::Other(command) => out.write_str(command),
         }
     }
 }
 
 impl Column {
-    /// Starts it and waits until it is ready.
+    /// Starts it and waits until it is ready. With `governor`, redtap has the budget of processor time that it is shipped with,
+    /// whatever the column.
     ///
     /// # Errors
     /// When it does not become ready.
-    pub fn start(&self, watched: &Sandbox, server: &Server, port: u16) -> Result<Option<Watching>> {
+    pub fn start(&self, governor: bool, watched: &Sandbox, server: &Server, port: u16) -> Result<Option<Watching>> {
         let began = now();
+        let rung = self.rung();
         let running = match self {
             Self::None => return Ok(None),
-            Self::Redtap(rung) => {
-                let arguments: Vec<&str> = rung.iter().flat_map(|rung| ["--rung", rung]).collect();
-                Running::Redtap(Agent::start(watched, &arguments)?)
-            }
+            Self::Redtap(_) if !governor => Running::Redtap(Agent::start(watched, &rung)?),
+            Self::Redtap(_) | Self::Shipped => Running::Redtap(Agent::start_shipped(watched, &rung)?),
             Self::Other(command) => Running::Other(Other(start(command, watched, server.pid(), port)?)),
         };
         Ok(Some(Watching { running, ready_ns: now() - began }))
+    }
+
+    fn rung(&self) -> Vec<&str> {
+        match self {
+            Self::Redtap(rung) => rung.iter().flat_map(|rung| ["--rung", rung]).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What redtap is told that decides what it costs, for reports. (Where it listens and which cgroup it watches it is told
+    /// as well.) Of others their command line says it.
+    #[must_use]
+    pub fn arguments(&self, governor: bool) -> String {
+        let own = if matches!(self, Self::Redtap(_)) && !governor { EXACT.as_slice() } else { &[] };
+        [own, &self.rung()].concat().join(" ")
+    }
+
+    /// Whether it is redtap.
+    #[must_use]
+    pub fn is_redtap(&self) -> bool {
+        matches!(self, Self::Redtap(_) | Self::Shipped)
     }
 }
 
@@ -199,7 +225,17 @@ mod tests {
         assert_eq!("none".parse::<Column>().unwrap(), Column::None);
         assert_eq!("redtap:syscall".parse::<Column>().unwrap(), Column::Redtap(Some("syscall".to_owned())));
         assert_eq!("/usr/bin/other -p {pid}".parse::<Column>().unwrap().to_string(), "/usr/bin/other -p {pid}");
+        assert_eq!("redtap:default".parse::<Column>().unwrap().to_string(), "redtap:default");
         assert!("redtap:fast".parse::<Column>().is_err());
         assert!(" ".parse::<Column>().is_err());
+    }
+
+    #[test]
+    fn only_what_is_not_run_as_shipped_is_told_to_have_no_governor() {
+        let arguments = |column: &str, governor| column.parse::<Column>().unwrap().arguments(governor);
+        assert_eq!(arguments("redtap", false), "--governor-cpu 0");
+        assert_eq!(arguments("redtap:syscall", false), "--governor-cpu 0 --rung syscall");
+        assert_eq!(arguments("redtap:syscall", true), "--rung syscall");
+        assert_eq!(arguments("redtap:default", false), "");
     }
 }

@@ -36,6 +36,11 @@ pub struct CasePlan {
     /// Traffic of others on the same host: the server above and its load are then outside of the watched cgroup, and this is
     /// inside.
     pub beside: Option<BesidePlan>,
+    /// redtap runs as it is shipped, with its governor, in every column.
+    #[serde(default)]
+    pub governor: bool,
+    /// Seconds of load in each round that are not measured, instead of the usual: 1 to 120.
+    pub warm_seconds: Option<u32>,
     /// Milliseconds of the uninvolved process a round, instead of the usual.
     pub bystander_ms: Option<u64>,
     /// Memory over time instead of rounds.
@@ -305,6 +310,13 @@ impl CasePlan {
             self.beside.is_some() == self.ends.contains(&Ends::None),
             "ends: \"none\" needs [beside], and [beside] needs it".to_owned(),
         );
+        if let Some(warm) = self.warm_seconds {
+            check((1..=120).contains(&warm), format!("warm_seconds: {warm} is not 1 to 120"));
+            check(
+                self.load.is_some() && self.memory.is_none(),
+                "warm_seconds: needs [load], and has no part in [memory]; leave it out".to_owned(),
+            );
+        }
         let server = self.server.kind;
         if let Some(load) = &self.load {
             let (kind, connections) = (load.kind, load.connections);
@@ -393,6 +405,17 @@ mod tests {
         let wrong = plan.wrong();
         assert_eq!(wrong.len(), 4, "{wrong:?}");
         assert!(wrong[0].starts_with("load.kind"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_warm_up_must_warm_something_and_end() {
+        let wrong = |text: &str| toml::from_str::<CasePlan>(text).unwrap().wrong();
+        let load = "title = 'x'\nwarm_seconds = 30\n[server]\nkind = 'nginx'\n[load]\nkind = 'wrk'\nconnections = 1\n";
+        assert_eq!(wrong(load), Vec::<String>::new());
+        assert!(wrong(&load.replace("30", "0"))[0].starts_with("warm_seconds: 0 is not"));
+        assert!(wrong(&load.replace("30", "121"))[0].starts_with("warm_seconds: 121 is not"));
+        assert_eq!(wrong("title = 'x'\nwarm_seconds = 30\n[server]\nkind = 'nginx'\n").len(), 1);
+        assert_eq!(wrong(&format!("{load}[memory]\nseconds = 9\n")).len(), 1);
     }
 
     #[test]

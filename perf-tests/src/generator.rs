@@ -96,6 +96,8 @@ struct Generator {
     request: Vec<u8>,
     read: Vec<u8>,
     latencies: Histogram<u64>,
+    /// When the last answer came.
+    last: Option<u64>,
 }
 
 impl Generator {
@@ -117,6 +119,7 @@ impl Generator {
             request: Vec::new(),
             read: Vec::with_capacity(READ),
             latencies: Histogram::new(3)?,
+            last: None,
         })
     }
 
@@ -153,14 +156,13 @@ impl Generator {
         for waited in &late {
             self.latencies.record(*waited)?;
         }
-        let latency = Latency::of(&self.latencies, seconds, late.len() as u64);
+        let latency = Latency::of(&self.latencies, self.answered_since(start), late.len() as u64);
         Ok(Outcome { latency, waited })
     }
 
     fn closed_loop(&mut self, seconds: f64) -> Result<Outcome> {
         let start = now();
         let end = start + crate::latency::whole(seconds * SECOND);
-        let mut last = start;
         loop {
             let time = now();
             while time < end && !self.free.is_empty() {
@@ -170,11 +172,15 @@ impl Generator {
                 break;
             }
             self.hear((end + PATIENCE).saturating_sub(time))?;
-            last = now();
         }
         let unanswered = self.connections.iter().filter(|connection| connection.due.is_some()).count() as u64;
-        let latency = Latency::of(&self.latencies, (last - start) as f64 / SECOND, unanswered);
+        let latency = Latency::of(&self.latencies, self.answered_since(start), unanswered);
         Ok(Outcome { latency, waited: 0 })
+    }
+
+    /// Seconds from then until the last answer, or until now if there was none.
+    fn answered_since(&self, start: u64) -> f64 {
+        (self.last.unwrap_or_else(now) - start) as f64 / SECOND
     }
 
     /// Sends a request on a free connection.
@@ -214,7 +220,9 @@ impl Generator {
             }
             if self.speech.hear(&mut connection.progress, &self.read)? {
                 let due = connection.due.take().context("an answer that nobody asked for")?;
-                self.latencies.record(now() - due)?;
+                let time = now();
+                self.last = Some(time);
+                self.latencies.record(time - due)?;
                 self.free.push(number);
             }
         }
@@ -264,5 +272,26 @@ mod tests {
         let (median, p75) = (outcome.latency.at(0.5).unwrap(), outcome.latency.at(0.75).unwrap());
         assert!(outcome.waited >= 90, "{outcome:?}");
         assert!(p75 > 20_000.0, "{median} {p75}");
+    }
+
+    /// A server that takes 10 ms for each of 50 requests that were due in a tenth of a second.
+    #[test]
+    fn late_answers_make_the_time_longer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = [0_u8; 4096];
+            while stream.read(&mut buffer).unwrap() > 0 {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                stream.write_all(b"+OK\r\n").unwrap();
+            }
+        });
+        let order = Order { speech: Speech::Redis, port, connections: 1, rate: Some(500.0), seconds: 0.1, seed: 7 };
+        let latency = generate(&order).unwrap().latency;
+        server.join().unwrap();
+        assert_eq!(latency.requests, 50);
+        assert!(latency.seconds >= 0.01 * (latency.requests - latency.unanswered) as f64, "{latency:?}");
+        assert!(latency.rate() <= 100.0, "{latency:?}");
     }
 }

@@ -12,7 +12,7 @@ pub const QUANTILES: [f64; 11] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 
 pub struct Latency {
     /// Requests in it.
     pub requests: u64,
-    /// Seconds that they were sent in.
+    /// Seconds from when the first was due (or sent) until the last answer: longer than they were sent for if answers are late.
     pub seconds: f64,
     /// Requests that were never answered; they are in it, with the time that they were waited for.
     pub unanswered: u64,
@@ -26,6 +26,12 @@ impl Latency {
     pub fn of(nanoseconds: &Histogram<u64>, seconds: f64, unanswered: u64) -> Self {
         let at = |quantile: f64| (quantile, nanoseconds.value_at_quantile(quantile) as f64 / 1e3);
         Self { requests: nanoseconds.len(), seconds, unanswered, quantiles: QUANTILES.map(at).to_vec() }
+    }
+
+    /// Requests answered a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        (self.requests - self.unanswered.min(self.requests)) as f64 / self.seconds
     }
 
     /// Microseconds at one of [`QUANTILES`].
@@ -54,5 +60,12 @@ mod tests {
         assert_eq!((latency.requests, latency.at(0.5).unwrap().round()), (1_000, 500.0));
         assert!((latency.at(0.99).unwrap() - 990.0).abs() < 1.0, "{latency:?}");
         assert_eq!(latency.at(0.3), None);
+    }
+
+    #[test]
+    fn a_rate_is_of_what_was_answered_until_the_last_answer() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        histogram.record_n(1_000, 100).unwrap();
+        assert_eq!(Latency::of(&histogram, 2.0, 10).rate(), 45.0);
     }
 }

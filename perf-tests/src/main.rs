@@ -76,7 +76,8 @@ enum Command {
 struct RunArgs {
     /// Names of cases; `list` tells them.
     only: Vec<String>,
-    /// Who watches, a column each: redtap, redtap:socket, redtap:syscall, or a command line with {pid}, {port}, {cgroup}.
+    /// Who watches, a column each: redtap, redtap:socket, redtap:syscall (these without a budget of processor time),
+    /// redtap:default (as it is shipped, with the governor), or a command line with {pid}, {port}, {cgroup}.
     #[arg(long = "agent", default_values_t = [Column::Redtap(None)])]
     agents: Vec<Column>,
     /// Rounds a column.
@@ -215,6 +216,7 @@ fn setup(args: &RunArgs, options: &Options, binary: &Path) -> Result<Setup> {
     let version = std::process::Command::new(binary).arg("--version").output();
     let version = version.with_context(|| format!("cannot run {}", binary.display()))?;
     let cpus = |cpus: &Option<Cpus>| cpus.as_ref().map(ToString::to_string).unwrap_or_default();
+    let redtaps = options.columns.iter().filter(|column| column.is_redtap());
     Ok(Setup {
         quick: args.quick,
         rounds: options.rounds,
@@ -225,6 +227,7 @@ fn setup(args: &RunArgs, options: &Options, binary: &Path) -> Result<Setup> {
         server_cpus: cpus(&options.pinning.server),
         load_cpus: cpus(&options.pinning.load),
         redtap: String::from_utf8_lossy(&version.stdout).trim().to_owned(),
+        arguments: redtaps.map(|column| (column.to_string(), column.arguments(false))).collect(),
     })
 }
 

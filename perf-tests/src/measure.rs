@@ -62,7 +62,11 @@ measures! {
     Rate "requests_per_second" "1/s" Less "requests a second at saturation";
     ServerUs "server_us" "us" More "server CPU a request";
     AgentUs "agent_us" "us" More "agent CPU a request";
-    SteadyRate "steady_per_second" "1/s" Less "requests a second at the fixed rate";
+    AgentCpu "agent_cpu_percent" "%" More "agent CPU at saturation, of a processor";
+    GovernedCpu "governed_cpu_percent" "%" More "agent and kernel programs at the end of the load, as the governor sees it, of a processor";
+    GovernorStep "governor_step" "" More "steps that the governor is down at the end of the load";
+    SamplingRatio "sampling_ratio" "" Less "share of the connections followed at the end of the load";
+    SteadyRate "steady_per_second" "1/s" Less "requests answered a second at the fixed rate, until the last answer";
     P50 "p50_us" "us" More "latency at the fixed rate, p50";
     P99 "p99_us" "us" More "latency at the fixed rate, p99";
     P999 "p999_us" "us" More "latency at the fixed rate, p99.9";
@@ -83,7 +87,7 @@ measures! {
     Operations "operations_per_request" "" Neither "socket operations a request, ends watched";
     ProgramNs "program_ns" "ns" More "kernel programs, a run, as the kernel measures";
     ProgramNetNs "program_net_ns" "ns" More "kernel programs, a run, measuring subtracted";
-    OperationNs "operation_ns" "ns" More "kernel programs, a socket operation, measuring subtracted";
+    OperationNs "operation_ns" "ns" More "kernel programs, an operation of any socket, watched or excluded, measuring subtracted";
     ProgramUs "program_us" "us" More "kernel programs, a request, measuring subtracted";
     MeasuringNs "measuring_ns" "ns" Neither "what measuring a run adds to it";
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the schema: another one whenever a key changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A whole report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct Setup {
     pub seconds: u32,
     /// Seconds at the fixed rate a round.
     pub steady_seconds: u32,
-    /// Seconds of load before, which are not measured.
+    /// Seconds of load before, which are not measured, unless the case says otherwise.
     pub warm_seconds: u32,
     /// Of what is random.
     pub seed: u64,
@@ -74,6 +74,8 @@ pub struct Setup {
     pub load_cpus: String,
     /// What `redtap --version` says.
     pub redtap: String,
+    /// What redtap was told, by column, where the case does not run it as shipped ([`CaseReport::governor`]).
+    pub arguments: BTreeMap<String, String>,
 }
 
 /// A case.
@@ -86,6 +88,10 @@ pub struct CaseReport {
     pub title: String,
     /// What it claims.
     pub claim: String,
+    /// redtap ran as it is shipped in every column: with its governor.
+    pub governor: bool,
+    /// Seconds of load in a round that were not measured.
+    pub warm_seconds: u32,
     /// One for each way of seeing the traffic.
     pub runs: Vec<Run>,
 }

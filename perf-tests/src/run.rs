@@ -10,7 +10,7 @@ use crate::case::{Case, CasePlan, Ends, LoadPlan, SteadyPlan, Tool};
 use crate::generator::Order;
 use crate::load::{self, Load};
 use crate::measure::Measure;
-use crate::measure::counts::Counts;
+use crate::measure::counts::{Counts, Seen};
 use crate::measure::process::Usage;
 use crate::measure::programs::{Programs, Statistics, measuring_ns};
 use crate::pin::Pinning;
@@ -39,7 +39,7 @@ pub struct Options {
     pub seconds: u32,
     /// Seconds at the fixed rate.
     pub steady_seconds: u32,
-    /// Seconds of load that is not measured.
+    /// Seconds of load that is not measured, where a case says nothing else.
     pub warm_seconds: u32,
     /// Milliseconds of the uninvolved process.
     pub bystander_ms: u64,
@@ -51,6 +51,13 @@ pub struct Options {
     pub seed: u64,
     /// Where server and load run.
     pub pinning: Pinning,
+}
+
+impl Options {
+    /// Seconds of load in a round of this case that are not measured. A quick run warms nothing: its times mean nothing.
+    fn warm(&self, plan: &CasePlan) -> u32 {
+        plan.warm_seconds.filter(|_| !self.quick).unwrap_or(self.warm_seconds)
+    }
 }
 
 /// Runs a case; `progress` is told what happens, a few words at a time.
@@ -65,8 +72,9 @@ pub fn run(case: &Case, options: &Options, progress: &dyn Fn(&str)) -> Result<Ca
         let scene = Scene::set(&case.plan, *ends, options)?;
         runs.push(scene.run(&said).with_context(|| format!("{}, {}", case.name, ends.say()))?);
     }
+    let warm_seconds = options.warm(&case.plan);
     let Case { name, claim, plan } = case.clone();
-    Ok(CaseReport { name, title: plan.title, claim, runs })
+    Ok(CaseReport { name, title: plan.title, claim, governor: plan.governor, warm_seconds, runs })
 }
 
 /// Servers in their places.
@@ -108,6 +116,26 @@ impl<'a> Scene<'a> {
         self.beside.as_ref().unwrap_or(&self.server)
     }
 
+    /// How the agent sees what it should count.
+    fn seen(&self) -> Seen {
+        let load = self.plan.load.as_ref();
+        let own = load.is_some_and(|load| load.close || load.kind == Tool::Churn);
+        // Each tool of a round may leave a request a connection and stream: warm-up, saturation, fixed rate; in `memory` each turn.
+        let tools = self.plan.memory.map_or(3, |memory| 2 * self.options.soak.unwrap_or(memory.seconds));
+        let at_once = load.map_or(1, |load| load.pipeline.max(load.streams));
+        Seen {
+            // What is beside has both its ends in the watched cgroup.
+            ends: if self.beside.is_some() { Ends::Both } else { self.ends },
+            pipelined: self.beside.is_none() && at_once > 1,
+            connections: (!own || self.beside.is_some()).then(|| self.plan.connections()),
+            unfinished: u64::from(tools) * u64::from(self.plan.connections()) * u64::from(at_once),
+        }
+    }
+
+    fn start(&self, column: &Column) -> Result<Option<Watching>> {
+        column.start(self.plan.governor, &self.watched, &self.server, self.server.port(Tool::Own))
+    }
+
     fn run(&self, progress: &dyn Fn(&str)) -> Result<Run> {
         let load = self.load();
         let mut plan = self.plan.load.clone();
@@ -131,9 +159,7 @@ impl<'a> Scene<'a> {
             let (Some(column), Some(rounds)) = (columns.get(place), rounds.get_mut(place)) else { continue };
             progress(&format!("round {} of {}, {column}", number + 1, self.options.rounds));
             let round = self.round(&load, plan.as_ref(), rates, column, number)?;
-            let pipelined = plan.as_ref().is_some_and(|plan| plan.pipeline > 1 || plan.streams > 1);
-            let ends = if self.beside.is_some() { Ends::Both } else { self.ends };
-            let wrong = round.counts.as_ref().and_then(|counts| counts.wrong(ends, pipelined));
+            let wrong = round.counts.as_ref().and_then(|counts| counts.wrong(self.seen()));
             faults.extend(wrong.map(|wrong| format!("{column}, round {}: {wrong}", number + 1)));
             rounds.push(round);
         }
@@ -165,7 +191,7 @@ impl<'a> Scene<'a> {
     ) -> Result<Round> {
         let mut round = Round { number, ..Round::default() };
         let before = self.counted().count()?;
-        let watching = column.start(&self.watched, &self.server, self.server.port(Tool::Own))?;
+        let watching = self.start(column)?;
         match (plan, self.plan.memory) {
             (Some(plan), Some(memory)) => {
                 let seconds = self.options.soak.unwrap_or(if self.options.quick { 1 } else { memory.seconds });
@@ -212,7 +238,10 @@ impl<'a> Scene<'a> {
         put(Measure::Events, value(&metrics, "redtap_drain_records_total"));
         put(Measure::Lost, value(&metrics, "redtap_events_lost_total"));
         put(Measure::CaptureRatio, value(&metrics, "redtap_capture_ratio"));
-        round.counts = Some(Counts::of(server, self.counted().reported(&metrics), &metrics));
+        let seen = self.seen();
+        let reported = self.counted().reported(&metrics);
+        let client = (seen.ends == Ends::Both).then(|| self.counted().reported_by_clients(&metrics));
+        round.counts = Some(Counts::of(server, reported, client, &metrics, seen));
         Ok(())
     }
 
@@ -225,25 +254,34 @@ impl<'a> Scene<'a> {
         watching: Option<&Watching>,
         round: &mut Round,
     ) -> Result<()> {
-        if self.options.warm_seconds > 0 {
-            self.together(rates, self.options.warm_seconds, || load.saturate(plan, self.options.warm_seconds))?;
-        }
+        self.warm(load, plan, rates)?;
         let used = || watching.map_or(Ok(Usage::default()), Watching::usage);
-        let (requests, server, own) = (self.server.count()?, Usage::of_family(self.server.pid())?, used()?);
+        let (requests, server) = (self.server.count()?, Usage::of_family(self.server.pid())?);
+        let (began, own) = (now(), used()?);
         let rate = self.together(rates, self.options.seconds, || load.saturate(plan, self.options.seconds))?;
         // What the agent has not worked off yet counts as well: at most a few ms. And sessions end.
         std::thread::sleep(Duration::from_millis(100));
-        let own = used()? - own;
+        let (own, passed) = (used()? - own, now() - began);
         let server = Usage::of_family(self.server.pid())? - server;
         let requests = self.server.count()? - requests;
         ensure!(requests > 0, "no request");
         let each = |usage: Usage| usage.cpu_ns as f64 / 1e3 / requests as f64;
         round.measures.insert(Measure::Rate, rate);
         round.measures.insert(Measure::ServerUs, each(server));
-        if watching.is_some() {
+        if let Some(watching) = watching {
             round.measures.insert(Measure::AgentUs, each(own));
+            round.measures.insert(Measure::AgentCpu, 100.0 * own.cpu_ns as f64 / passed as f64);
+            level(watching, round)?;
         }
         Ok(())
+    }
+
+    /// Load that is not measured.
+    fn warm(&self, load: &Load<'_>, plan: &LoadPlan, rates: Rates) -> Result<()> {
+        match self.options.warm(self.plan) {
+            0 => Ok(()),
+            seconds => self.together(rates, seconds, || load.saturate(plan, seconds)).map(drop),
+        }
     }
 
     /// Load at the fixed rate.
@@ -259,7 +297,7 @@ impl<'a> Scene<'a> {
         let seconds = self.options.steady_seconds;
         let latency = self.together(rates, seconds, || load.keep(steady, plan, rate, seconds))?;
         let mut put = |measure, value: Option<f64>| value.map(|value| round.measures.insert(measure, value));
-        put(Measure::SteadyRate, Some(latency.requests as f64 / latency.seconds));
+        put(Measure::SteadyRate, Some(latency.rate()));
         put(Measure::P50, latency.at(0.5));
         put(Measure::P99, latency.at(0.99));
         put(Measure::P999, latency.at(0.999));
@@ -289,6 +327,9 @@ impl<'a> Scene<'a> {
                 points.push((passed() / 60.0, watching.memory()?.resident as f64));
             }
         }
+        if let Some(watching) = watching {
+            level(watching, round)?;
+        }
         // The first third fills tables.
         let later = points.get(points.len() / 3..).unwrap_or_default();
         if let Some(slope) = slope(later) {
@@ -307,7 +348,7 @@ impl<'a> Scene<'a> {
         let (idle, passed) = (watching.usage()? - before, (now() - began) as f64);
         round.measures.insert(Measure::Wakeups, idle.sleeps as f64 * 1e9 / passed);
         round.measures.insert(Measure::IdleCpu, 100.0 * idle.cpu_ns as f64 / passed);
-        Ok(())
+        level(watching, round)
     }
 
     fn program_rounds(
@@ -331,8 +372,11 @@ impl<'a> Scene<'a> {
             progress(&format!("kernel programs {} of {count}, {column}", number + 1));
             let statistics = Statistics::on()?;
             let measuring = measuring_ns(&statistics)?;
-            let watching = column.start(&self.watched, &self.server, self.server.port(Tool::Own))?;
-            let watching = watching.context("no agent")?;
+            let watching = self.start(column)?.context("no agent")?;
+            if self.plan.warm_seconds.is_some() {
+                // What it warms up for changes what the programs do.
+                self.warm(load, plan, rates)?;
+            }
             let (requests, before, said) = (self.server.count()?, Programs::of(watching.pid())?, watching.metrics()?);
             self.together(rates, self.options.seconds, || load.saturate(plan, self.options.seconds))?;
             let taken = Programs::of(watching.pid())? - before;
@@ -358,12 +402,14 @@ impl<'a> Scene<'a> {
             put(Measure::ProgramNs, ns / runs);
             put(Measure::ProgramNetNs, net / runs);
             put(Measure::ProgramUs, net / requests / 1e3);
-            let operations = |metrics: &Metrics| value(metrics, "redtap_kernel_operations_total");
             if let (Some(said), Some(after)) = (&said, &after) {
-                let operations = operations(after) - operations(said);
-                if operations > 0.0 {
-                    put(Measure::OperationNs, net / operations);
-                    put(Measure::Operations, operations / requests);
+                let more = |name: &str| value(after, name) - value(said, name);
+                let watched = more("redtap_kernel_operations_total");
+                // Programs run for excluded sockets as well (that of a load outside), and their time is in `net`.
+                let all = watched + more("redtap_kernel_not_selected_total");
+                if watched > 0.0 {
+                    put(Measure::OperationNs, net / all);
+                    put(Measure::Operations, watched / requests);
                 }
             }
             rounds.push(round);
@@ -418,6 +464,20 @@ fn settled(watching: &Watching, done: impl Fn(&Metrics) -> bool) -> Result<Optio
     }
     std::thread::sleep(Duration::from_millis(1_100));
     watching.metrics()
+}
+
+/// Where redtap's governor stands, if it has one.
+fn level(watching: &Watching, round: &mut Round) -> Result<()> {
+    let Some(metrics) = watching.metrics()? else { return Ok(()) };
+    if value(&metrics, "redtap_governor_budget_ratio") > 0.0 {
+        let governed = ["agent", "kernel"].map(|of| {
+            metrics.matching("redtap_governor_used_ratio", &[("of", of)]).map(|sample| sample.value).sum::<f64>()
+        });
+        round.measures.insert(Measure::GovernedCpu, 100.0 * governed.iter().sum::<f64>());
+        round.measures.insert(Measure::GovernorStep, value(&metrics, "redtap_governor_step"));
+        round.measures.insert(Measure::SamplingRatio, value(&metrics, "redtap_sampling_ratio"));
+    }
+    Ok(())
 }
 
 fn value(metrics: &Metrics, name: &str) -> f64 {

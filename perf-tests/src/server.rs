@@ -109,10 +109,24 @@ impl Server {
     /// The same as the agent reported them at the server's end.
     #[must_use]
     pub fn reported(&self, metrics: &Metrics) -> u64 {
-        let db = "db_server_operation_duration_seconds_count";
+        let dns = "dns_server_lookup_duration_seconds_count";
+        self.reported_in(metrics, "server", dns)
+    }
+
+    /// The same as the agent reported them at the client's end.
+    #[must_use]
+    pub fn reported_by_clients(&self, metrics: &Metrics) -> u64 {
+        self.reported_in(metrics, "client", "dns_lookup_duration_seconds_count")
+    }
+
+    fn reported_in(&self, metrics: &Metrics, end: &str, dns: &str) -> u64 {
+        let db = format!("db_{end}_operation_duration_seconds_count");
+        let db = db.as_str();
         match self.kind {
-            ServerKind::Nginx | ServerKind::Http => metrics.sum("http_server_request_duration_seconds_count", &[]),
-            ServerKind::Grpc => metrics.sum("rpc_server_call_duration_seconds_count", &[]),
+            ServerKind::Nginx | ServerKind::Http => {
+                metrics.sum(&format!("http_{end}_request_duration_seconds_count"), &[])
+            }
+            ServerKind::Grpc => metrics.sum(&format!("rpc_{end}_call_duration_seconds_count"), &[]),
             ServerKind::Redis => {
                 let redis = ("db_system_name", "redis");
                 metrics.sum(db, &[redis]) - metrics.sum(db, &[redis, ("db_operation_name", "INFO")])
@@ -123,7 +137,7 @@ impl Server {
                 let select = ("db_operation_name", "SELECT");
                 metrics.sum(db, &[select, ("db_query_summary", "SELECT pgbench_accounts")])
             }
-            ServerKind::Dnsmasq => metrics.sum("dns_server_lookup_duration_seconds_count", &[]),
+            ServerKind::Dnsmasq => metrics.sum(dns, &[]),
         }
     }
 }

@@ -39,6 +39,13 @@ fn every_case_runs_and_every_request_is_accounted_for() {
             assert!(counts.server > 0 && counts.reported > 0, "{}: {counts:?}", case.name);
         }
     }
+    assert_eq!(report.setup.arguments["redtap"], "--governor-cpu 0");
+    let governed = cases.iter().filter(|case| case.plan.governor).map(|case| case.name.as_str());
+    assert_eq!(governed.collect::<Vec<_>>(), ["governed", "idle", "memory"]);
+    for (case, run) in report.runs() {
+        let summary = &run.columns[1].summary;
+        assert_eq!(summary.contains_key(&Measure::GovernorStep), case.governor, "{}", case.name);
+    }
     let small = report.runs().find(|(case, _)| case.name == "http1-small").unwrap().1;
     let programs = &small.columns[1].summary;
     let (measured, measuring) = (programs[&Measure::ProgramNs].median, programs[&Measure::MeasuringNs].median);
@@ -94,7 +101,7 @@ fn a_report_that_is_not_to_the_schema_is_refused() {
     let without_digits = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
     let again = serde_json::to_string_pretty(&report).unwrap() + "\n";
     assert_eq!(without_digits(&again), without_digits(&text), "what is read is what was written");
-    assert!(read(&text.replace("\"schema\": 1", "\"schema\": 2")).unwrap_err().contains("schema 2 instead of 1"));
+    assert!(read(&text.replace("\"schema\": 2", "\"schema\": 3")).unwrap_err().contains("schema 3 instead of 2"));
     assert!(read(&text.replace("\"server_cpus\"", "\"server_cpu\"")).unwrap_err().contains("server_cpu"));
     let rate = report.cases[0].runs[0].columns[0].rounds[0].measures.values().next().unwrap();
     let rate = serde_json::to_string(rate).unwrap();

@@ -16,20 +16,30 @@ pub(super) fn keep(load: &Load<'_>, steady: &SteadyPlan, rate: f64, seconds: u32
     let named = format!("--log-prefix={}", prefix.display());
     let text = call(load, steady.connections, seconds, &["-R", &format!("{rate:.0}"), "-l", &named])?;
     let mut histogram = Histogram::<u64>::new(3)?;
+    let (mut first, mut last) = (u64::MAX, 0);
     for file in std::fs::read_dir(load.sandbox.folder())? {
         let path = file?.path();
         if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("pgbench-log.")) {
             continue;
         }
         for line in std::fs::read_to_string(&path)?.lines() {
-            // client transaction time script epoch us lag
-            let taken = line.split(' ').nth(2).and_then(|taken| taken.parse::<u64>().ok());
-            histogram.record(taken.with_context(|| format!("not a line of pgbench's log: {line}"))? * 1_000)?;
+            let (due, end) = due_and_end(line).with_context(|| format!("not a line of pgbench's log: {line}"))?;
+            (first, last) = (first.min(due), last.max(end));
+            histogram.record((end - due) * 1_000)?;
         }
         std::fs::remove_file(&path)?;
     }
     ensure!(!histogram.is_empty(), "pgbench logged nothing:\n{text}");
-    Ok(Latency::of(&histogram, f64::from(seconds), 0))
+    Ok(Latency::of(&histogram, (last - first) as f64 / 1e6, 0))
+}
+
+/// Of a line such as `0 199 2241 0 1175850568 995598 1020` (client, transaction, us that it took from when it was due, script, its
+/// end in seconds and us, us that it was late): when it was due and when it ended, us.
+fn due_and_end(line: &str) -> Option<(u64, u64)> {
+    let fields: Vec<u64> = line.split(' ').map_while(|field| field.parse().ok()).collect();
+    let [_, _, taken, _, seconds, us, ..] = *fields.as_slice() else { return None };
+    let end = seconds * 1_000_000 + us;
+    Some((end.checked_sub(taken)?, end))
 }
 
 fn call(load: &Load<'_>, connections: u32, seconds: u32, more: &[&str]) -> Result<String> {
@@ -42,4 +52,14 @@ fn call(load: &Load<'_>, connections: u32, seconds: u32, more: &[&str]) -> Resul
     let text = load.run("pgbench", &arguments)?;
     ensure!(number_after(&text, "failed transactions:")? == 0.0, "transactions failed:\n{text}");
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn reads_a_line_of_the_log() {
+        let read = super::due_and_end("0 199 2241 0 1175850568 995598 1020");
+        assert_eq!(read, Some((1_175_850_568_993_357, 1_175_850_568_995_598)));
+        assert_eq!(super::due_and_end("0 199 failed 0 1175850568 995598"), None);
+    }
 }

@@ -30,7 +30,8 @@ pub(super) fn keep(load: &Load<'_>, steady: &SteadyPlan, rate: f64, seconds: u32
         histogram.record_n(crate::latency::whole(ms * 1e6), count)?;
     }
     ensure!(!histogram.is_empty(), "sysbench shows no histogram:\n{text}");
-    Ok(Latency::of(&histogram, f64::from(seconds), 0))
+    // total time:                          10.0010s
+    Ok(Latency::of(&histogram, number_after(&text, "total time:")?, 0))
 }
 
 /// Of a line such as `       0.062 |*****             123`: milliseconds and how many. Buckets are 1 % to 2 % apart.

@@ -11,6 +11,12 @@ pub fn render(report: &Report) -> String {
     head(&mut text, report);
     for case in &report.cases {
         let _ = writeln!(text, "\n## {} (`{}`)\n\n{}\n", case.title, case.name, case.claim);
+        if case.governor {
+            let _ = writeln!(text, "redtap runs as it is shipped here: with its governor, at the default budget.\n");
+        }
+        if case.warm_seconds != report.setup.warm_seconds {
+            let _ = writeln!(text, "{} s of load in each round are not measured.\n", case.warm_seconds);
+        }
         for run in &case.runs {
             let _ = writeln!(text, "### {}, {}\n", case.name, run.ends.say());
             section(&mut text, run);
@@ -54,6 +60,17 @@ fn head(text: &mut String, report: &Report) {
         cpus(&setup.load_cpus),
         setup.seed
     );
+    for (column, arguments) in &setup.arguments {
+        let told =
+            if arguments.is_empty() { "nothing (as it is shipped)".to_owned() } else { format!("`{arguments}`") };
+        let budget = if arguments.contains("--governor-cpu 0") {
+            ": no budget of processor time, so all is captured and counts are exact"
+        } else {
+            ": its governor keeps the default budget, and counts may be scaled"
+        };
+        let _ =
+            writeln!(text, "\nWhat `{column}` was told, besides whom to watch and where to listen: {told}{budget}.");
+    }
 }
 
 fn section(text: &mut String, run: &Run) {
@@ -78,14 +95,10 @@ fn section(text: &mut String, run: &Run) {
     text.push('\n');
     for column in &run.columns {
         for counts in column.rounds.iter().filter_map(|round| round.counts.as_ref()) {
-            if counts.server == counts.reported {
+            if counts.server == counts.reported && counts.scaled.is_none() {
                 continue;
             }
-            let _ = writeln!(
-                text,
-                "- {}: the server counted {}, the agent {} and missed {} at all ends",
-                column.agent, counts.server, counts.reported, counts.missed
-            );
+            let _ = writeln!(text, "- {}: {}", column.agent, counts.say());
         }
     }
     for judged in &run.bounds {

@@ -10,7 +10,8 @@ pub fn render(report: &Report) -> String {
     let mut text = String::new();
     for (case, run) in report.runs() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "\n{} ({}), {}", case.title, case.name, run.ends.say());
+        let governor = if case.governor { ", redtap as shipped" } else { "" };
+        let _ = writeln!(text, "\n{} ({}), {}{governor}", case.title, case.name, run.ends.say());
         block(&mut text, run);
     }
     let faults = report.faults();
@@ -58,4 +59,9 @@ fn counts(text: &mut String, column: &ColumnReport) {
     let (server, reported, missed) =
         (sum(|counts| counts.server), sum(|counts| counts.reported), sum(|counts| counts.missed));
     let _ = writeln!(text, "    the server counted {server}, the agent {reported} (and missed {missed} at all ends)");
+    if let Some(scaled) =
+        counts.iter().filter_map(|counts| counts.scaled).max_by(|a, b| a.tolerance.total_cmp(&b.tolerance))
+    {
+        let _ = writeln!(text, "    counts are scaled by sampling: {:.1} % off is allowed", scaled.tolerance * 100.0);
+    }
 }
