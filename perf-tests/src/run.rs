@@ -119,7 +119,8 @@ impl<'a> Scene<'a> {
     /// How the agent sees what it should count.
     fn seen(&self) -> Seen {
         let load = self.plan.load.as_ref();
-        let own = load.is_some_and(|load| load.close || load.kind == Tool::Churn);
+        // In `memory` the load at the fixed rate, whose connections last, is half of all.
+        let own = load.is_some_and(|load| load.close || load.kind == Tool::Churn) && self.plan.memory.is_none();
         // Each tool of a round may leave a request a connection and stream: warm-up, saturation, fixed rate; in `memory` each turn.
         let tools = self.plan.memory.map_or(3, |memory| 2 * self.options.soak.unwrap_or(memory.seconds));
         let at_once = load.map_or(1, |load| load.pipeline.max(load.streams));

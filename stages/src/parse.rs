@@ -24,6 +24,7 @@ use connection::{Connection, Work};
 use std::marker::PhantomData;
 
 mod buffers;
+mod capture;
 mod connection;
 mod state;
 

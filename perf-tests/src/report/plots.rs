@@ -10,7 +10,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 /// Of the area in which values lie.
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 620.0;
+const RIGHT: f64 = 600.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 250.0;
 /// For columns in their order; they can be told apart without seeing red and green as different.
@@ -83,11 +83,12 @@ impl Drawing {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
         );
-        let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"22\" font-size=\"14\">{}</text>", escaped(title));
-        let most = if most > 0.0 { 1.05 * most } else { 1.0 };
-        let mut drawing = Self { svg, most };
-        for part in 0..=4 {
-            let value = most * f64::from(part) / 4.0;
+        let title = escaped(&format!("{title} ({unit})"));
+        let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"22\" font-size=\"14\">{title}</text>");
+        let step = round_step(most);
+        let steps = (most / step).ceil().max(1.0);
+        let mut drawing = Self { svg, most: steps * step };
+        for value in (0..=6).map(|part| step * f64::from(part)).take_while(|value| *value <= drawing.most) {
             let y = drawing.y(value);
             let _ = writeln!(
                 drawing.svg,
@@ -98,7 +99,6 @@ impl Drawing {
                 super::number(value)
             );
         }
-        let _ = writeln!(drawing.svg, "<text x=\"12\" y=\"{:.1}\">{}</text>", TOP - 6.0, escaped(unit));
         drawing
     }
 
@@ -147,7 +147,7 @@ impl Drawing {
                 x + 14.0,
                 escaped(&text)
             );
-            x += 30.0 + 7.0 * text.chars().count() as f64;
+            x += 30.0 + 6.0 * text.chars().count() as f64;
         }
         self.svg + "</svg>\n"
     }
@@ -233,4 +233,28 @@ fn names(run: &Run) -> Vec<(String, &'static str)> {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// From one line of the axis to the next: 1, 2 or 5 times a power of ten, so that there are at most six below `most`.
+fn round_step(most: f64) -> f64 {
+    if !(most > 0.0 && most.is_finite()) {
+        return 1.0;
+    }
+    let decade = 10_f64.powf((most / 5.0).log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
+    steps.into_iter().find(|step| most / step <= 5.0).unwrap_or(10.0 * decade)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_an_axis_are_at_round_numbers() {
+        for (most, step) in [(60_137.0, 20_000.0), (4_884.0, 1_000.0), (25.2, 10.0), (0.3, 0.1), (0.0, 1.0), (5.0, 1.0)]
+        {
+            let found = round_step(most);
+            assert!((found - step).abs() < 1e-9 * step, "{most}: {found}");
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! One connection in parse: what is unfinished in each direction, and the way of one segment through its parser.
 
 use super::buffers::Buffers;
+use super::capture::Capture;
 use super::state::{Collect, Held, State};
 use super::{Counts, Reject};
 use crate::flow::conn::{ConnInfo, ConnKey, Direction, What};
 use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
-use crate::protocols::traits::Growth;
-use crate::protocols::{Budget, Context, Input, Pairing, Protocol, Sink, Step, Successor};
+use crate::protocols::{Context, Input, Pairing, Protocol, Sink, Step, Successor};
 use crate::stage::Ledger;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
@@ -16,8 +16,6 @@ use std::sync::Arc;
 
 /// Turns in a row that are malformed, without a message between them, after which a stream is given up.
 const MAX_MALFORMED_TURNS: u8 = 8;
-/// Turns in a row that the budget cut, after which it is raised.
-const PATIENCE: u8 = 2;
 
 /// What a connection may use of the stage.
 pub(super) struct Work<'a> {
@@ -40,28 +38,10 @@ pub(super) struct Connection {
     /// Why nothing more of it is parsed.
     over: Option<Reject>,
     malformed_turns: u8,
-    /// What was asked of the kernel to capture of a turn.
-    budget: Budget,
-    /// Turns of requests in a row that it cut.
-    cut_turns: u8,
+    capture: Capture,
     /// Requests that began in this turn.
     asked: u32,
     depth: Depth,
-    last_cut: Option<u32>,
-    /// When the kernel was told last how to capture.
-    told: Nanos,
-    sparing: Sparing,
-}
-
-/// Whether less is captured of responses than the budget allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Sparing {
-    /// Not yet.
-    #[default]
-    No,
-    Yes,
-    /// It was not enough once: no more on this connection.
-    Never,
 }
 
 /// One direction.
@@ -134,13 +114,9 @@ impl Connection {
             lanes: [Lane::default(), Lane::default()],
             over: None,
             malformed_turns: 0,
-            budget: Budget::head(0, 0),
-            cut_turns: 0,
+            capture: Capture::default(),
             asked: 0,
             depth: Depth::default(),
-            last_cut: None,
-            told: Nanos::ZERO,
-            sparing: Sparing::default(),
         }
     }
 
@@ -239,9 +215,7 @@ impl Connection {
     fn begin(&mut self, protocol: Protocol, work: &mut Work<'_>) {
         let former = std::mem::replace(&mut self.wire, State::of(protocol));
         self.identified = protocol;
-        self.budget = protocol.budget().unwrap_or(self.budget);
-        // By identify, just now.
-        self.told = work.at;
+        self.capture.begin(protocol, work.at);
         let State::Unknown([ingress, egress]) = former else { return };
         let order = if egress.segments > 0 && egress.turn < ingress.turn {
             [(Direction::Egress, egress), (Direction::Ingress, ingress)]
@@ -324,8 +298,8 @@ impl Connection {
         if let Some(why) = self.over {
             // The kernel has one place for the verdicts of many connections: it may have forgotten this one. What is foreign is
             // identify's to silence.
-            if why != Reject::Foreign && work.at.since(self.told) >= limits::VERDICT_AGAIN {
-                self.mute(work);
+            if why != Reject::Foreign && self.capture.is_due(work.at) {
+                self.capture.mute(&self.info, work);
             }
             return Err(why);
         }
@@ -334,7 +308,9 @@ impl Connection {
         if segment.turn_start {
             self.lane(direction).gapped = false;
             self.turn(direction, work);
-            self.spare(direction, work);
+            if self.asks(direction) {
+                self.capture.spare(self.wire.protocol(), self.wire.enough(), &self.info, work);
+            }
         }
         let datagram = self.info.transport.is_datagram();
         let lane = self.lane(direction);
@@ -347,8 +323,8 @@ impl Connection {
             fed = self.bytes(direction, bytes, work.at, work);
             let gap = gap_of(segment, bytes.len());
             fed = fed.and_then(|()| self.gap(direction, gap, work));
-            if gap > 0 {
-                self.adapt(segment, work);
+            if gap > 0 && self.asks(direction) {
+                self.capture.adapt(self.wire.protocol(), segment.turn, &self.info, work);
             }
             if datagram && !self.lane(direction).carry.is_empty() {
                 self.lose(direction, work);
@@ -365,12 +341,6 @@ impl Connection {
         fed
     }
 
-    /// Tells the kernel to be silent about this connection.
-    fn mute(&mut self, work: &mut Work<'_>) {
-        self.told = work.at;
-        work.out.verdicts.push(Budget::mute(self.info.id));
-    }
-
     /// Says that nothing more of this connection will be read, so that nobody waits for answers.
     fn farewell(&mut self, direction: Direction, work: &mut Work<'_>) {
         let protocol = self.wire.protocol();
@@ -379,25 +349,24 @@ impl Connection {
         collect(self.wire.protocol(), work.out, work.conn, work.at).message(message);
     }
 
-    /// Gives the verdict again if an operation was cut short of what it allows.
+    /// Notes what was captured of the turn; too little of it is for the capture budget to mend.
     fn recall(&mut self, segment: &Segment, work: &mut Work<'_>) {
         if self.wire.protocol() == Protocol::Unknown {
             return;
         }
-        let request = self.info.role.request_direction() == Some(segment.direction);
-        let class = if request { self.budget.requests } else { self.budget.responses };
+        let asks = self.asks(segment.direction);
         let lane = self.lane(segment.direction);
         let before = if segment.turn_start { 0 } else { lane.captured };
         lane.captured = before.saturating_add(u64::from(segment.captured.len));
-        let short = segment.gap > 0 && segment.captured.len > 0 && lane.captured < 1 << class;
-        // That much is what the governor leaves of answers, whatever was asked for: nothing was forgotten.
-        let short = short && (request || lane.captured != 1 << limits::GOVERNED_ANSWER);
-        // In full, the payload of a large frame is meant to be missing: there a lost framing tells (see `lose`).
-        let short = short && !self.budget.full;
-        if short && work.at.since(self.told) >= limits::VERDICT_AGAIN {
-            work.counts.recalled += 1;
-            self.tell(work);
+        let captured = lane.captured;
+        if segment.gap > 0 && segment.captured.len > 0 {
+            self.capture.recall(asks, captured, &self.info, work);
         }
+    }
+
+    /// Requests travel that way.
+    fn asks(&self, direction: Direction) -> bool {
+        self.info.role.request_direction() == Some(direction)
     }
 
     fn turn(&mut self, direction: Direction, work: &mut Work<'_>) {
@@ -551,7 +520,7 @@ impl Connection {
             Step::HandOver(to) => {
                 work.counts.handed_to_tls += u64::from(to == Successor::Tls);
                 self.stop(Reject::HandedOver, work);
-                self.mute(work);
+                self.capture.mute(&self.info, work);
                 Reject::HandedOver
             }
             Step::Malformed(_) => {
@@ -560,7 +529,7 @@ impl Connection {
                 if self.malformed_turns >= MAX_MALFORMED_TURNS && !self.info.transport.is_datagram() {
                     self.stop(Reject::GivenUp, work);
                     self.farewell(direction, work);
-                    self.mute(work);
+                    self.capture.mute(&self.info, work);
                 }
                 Reject::Malformed
             }
@@ -580,10 +549,7 @@ impl Connection {
         }
         self.wire = next;
         work.counts.succeeded += 1;
-        if let Some(budget) = protocol.budget() {
-            self.budget = budget;
-            self.tell(work);
-        }
+        self.capture.succeed(protocol, &self.info, work);
         true
     }
 
@@ -597,10 +563,7 @@ impl Connection {
     fn lose(&mut self, direction: Direction, work: &mut Work<'_>) {
         let context = self.context(direction, work.at, work.at);
         self.wire.lost(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
-        if self.budget.full && work.at.since(self.told) >= limits::VERDICT_AGAIN {
-            work.counts.recalled += 1;
-            self.tell(work);
-        }
+        self.capture.lost(&self.info, work);
         let lane = self.lane(direction);
         lane.lost = true;
         lane.wanted = 0;
@@ -639,26 +602,9 @@ impl Connection {
         work.buffers.release(&mut lane.carry);
     }
 
-    /// Pipelines: asks for more of a turn when turns of requests keep being cut.
-    fn adapt(&mut self, segment: &Segment, work: &mut Work<'_>) {
-        let requests = self.info.role.request_direction() == Some(segment.direction);
-        let Some(traits) = self.wire.protocol().traits() else { return };
-        if !requests || traits.growth != Growth::Requests || self.last_cut == Some(segment.turn) {
-            return;
-        }
-        self.last_cut = Some(segment.turn);
-        self.cut_turns = self.cut_turns.saturating_add(1);
-        if self.cut_turns >= PATIENCE && self.budget.requests < Budget::MAX {
-            self.budget.requests += 1;
-            self.cut_turns = 0;
-            work.counts.raised += 1;
-            self.tell(work);
-        }
-    }
-
-    /// Pipelines: asks for more of the answers when a turn asks more than once. `from`: the first message that is new.
+    /// Counts the requests of the turn. `from`: the first message that is new.
     fn expect(&mut self, direction: Direction, from: usize, work: &mut Work<'_>) {
-        if self.info.role.request_direction() != Some(direction) {
+        if !self.asks(direction) {
             return;
         }
         let new = work.out.items.get(from..).unwrap_or_default().iter();
@@ -666,40 +612,9 @@ impl Connection {
             matches!(&item.what, What::Item(message) if message.kind == MessageKind::Request && message.part != Part::End)
         });
         self.asked = self.asked.saturating_add(u32::try_from(asked.count()).unwrap_or(u32::MAX));
-        let grows = self.wire.protocol().traits().is_some_and(|traits| traits.growth == Growth::Responses);
-        if grows && self.asked > 1 && self.budget.responses != Budget::MAX {
-            self.budget.responses = Budget::MAX;
-            work.counts.raised += 1;
-            self.tell(work);
+        if self.asked > 1 {
+            self.capture.expect(self.wire.protocol(), &self.info, work);
         }
-    }
-
-    /// Asks for less of the responses while less is enough, and for all of them again once it was not.
-    fn spare(&mut self, direction: Direction, work: &mut Work<'_>) {
-        if self.info.role.request_direction() != Some(direction) {
-            return;
-        }
-        let usual = self.wire.protocol().budget().map_or(0, |budget| budget.responses);
-        match (self.sparing, self.wire.enough()) {
-            (Sparing::No, Some(class)) if class < self.budget.responses && self.budget.responses == usual => {
-                self.budget.responses = class;
-                self.sparing = Sparing::Yes;
-                work.counts.spared += 1;
-            }
-            (Sparing::Yes, None) => {
-                self.budget.responses = self.budget.responses.max(usual);
-                self.sparing = Sparing::Never;
-                work.counts.raised += 1;
-            }
-            _ => return,
-        }
-        self.tell(work);
-    }
-
-    /// Tells the kernel how much of a turn is worth capturing.
-    fn tell(&mut self, work: &mut Work<'_>) {
-        self.told = work.at;
-        work.out.verdicts.push(self.budget.verdict(self.info.id, self.info.role));
     }
 }
 
