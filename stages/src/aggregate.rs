@@ -6,7 +6,7 @@
 //! `_overflow`), and [`Aggregate::overflowed`] says how many were.
 //!
 //! An exchange of a connection that sampling lets stand for others is counted as many times
-//! ([`crate::flow::conn::ConnInfo::weight`]); what a gain was made of is said beside it.
+//! ([`crate::flow::exchange::Exchange::weight`]); what a gain was made of is said beside it.
 //!
 //! An exchange is *held* from when it is counted until the gain is emitted. Series that gain nothing for
 //! [`limits::SERIES_IDLE`] leave the table after their gain was emitted, so that nothing is lost.

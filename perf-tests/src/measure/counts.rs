@@ -100,8 +100,8 @@ impl Counts {
     ///
     /// Where one end is watched, each of those is one request, also when none is: the sum is exact. Where both are, `missed`
     /// is of both: at least what is missing at the server's, at most what is missing at either (and what the loads left
-    /// unfinished), and nothing if nothing was lost. Of pipelines `missed` is an estimate ([`PIPELINED`]), and where the
-    /// governor sampled, all of it is ([`Scaled`]).
+    /// unfinished), and nothing if nothing was lost. Of pipelines `missed` is an estimate (`PIPELINED`), and where the
+    /// governor sampled, all of it is (`Scaled`).
     #[must_use]
     pub fn wrong(&self, seen: Seen) -> Option<String> {
         let fine = self.scaled.map_or_else(|| self.adds_up(seen), |scaled| self.is_about_right(scaled));
