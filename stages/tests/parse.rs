@@ -358,6 +358,30 @@ fn missed_turns_of_a_pipeline_count_as_its_others_held() {
     assert_eq!(missed(&both), Some((40, 40)));
 }
 
+/// Most turns are missed one at a time, of requests and answers together: what rounding leaves over is kept for each.
+#[test]
+fn what_missed_turns_held_adds_up() {
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    // Three requests in two turns, then five in four.
+    for (sizes, turns, held) in [(&[1, 2][..], 100_u32, 150_u32), (&[1, 1, 1, 2][..], 100, 125)] {
+        let mut both = Both::new();
+        let mut traffic = Traffic::open(0, Role::Client);
+        for size in sizes {
+            traffic.say(Egress, &get.repeat(*size), 0).say(Ingress, &b"$1\r\nv\r\n".repeat(*size), 0);
+        }
+        for _ in 0..turns {
+            traffic.missed(1, 1);
+        }
+        both.run(&mut traffic);
+        let missed = both.out.items.iter().filter_map(|about| match about.what {
+            What::Missed { requests, responses } => Some((requests, responses)),
+            _ => None,
+        });
+        let sum = missed.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        assert!(sum.0.abs_diff(held) <= 1 && sum.1.abs_diff(held) <= 1, "{sum:?} of {held}");
+    }
+}
+
 /// Streams outlive turns, and a turn that begins none is the usual: neither says how many requests, or answers, were in another.
 #[test]
 fn missed_turns_of_streams_count_as_turns() {

@@ -11,14 +11,14 @@ use crate::protocols::traits::Growth;
 use crate::protocols::{Budget, Protocol};
 use crate::time::Nanos;
 
-/// Turns in a row that the budget cut, after which it is raised.
+/// Turns that the budget cut, after which it is raised.
 const PATIENCE: u8 = 2;
 
 /// What was asked for, and why it may change.
-pub(super) struct Capture {
+pub(super) struct CaptureBudget {
     /// Of a turn.
     budget: Budget,
-    /// Turns of requests in a row that it cut.
+    /// Turns of requests that it cut since it was last raised.
     cut_turns: u8,
     last_cut: Option<u32>,
     /// When the kernel was told last.
@@ -37,7 +37,7 @@ enum Sparing {
     Never,
 }
 
-impl Default for Capture {
+impl Default for CaptureBudget {
     fn default() -> Self {
         Self {
             budget: Budget::head(0, 0),
@@ -49,7 +49,7 @@ impl Default for Capture {
     }
 }
 
-impl Capture {
+impl CaptureBudget {
     /// The protocol was found out; identify has just said so to the kernel.
     pub(super) fn begin(&mut self, protocol: Protocol, at: Nanos) {
         self.budget = protocol.budget().unwrap_or(self.budget);

@@ -1,7 +1,7 @@
 //! One connection in parse: what is unfinished in each direction, and the way of one segment through its parser.
 
 use super::buffers::Buffers;
-use super::capture::Capture;
+use super::capture::CaptureBudget;
 use super::state::{Collect, Held, State};
 use super::{Counts, Reject};
 use crate::flow::conn::{ConnInfo, ConnKey, Direction, What};
@@ -38,7 +38,7 @@ pub(super) struct Connection {
     /// Why nothing more of it is parsed.
     over: Option<Reject>,
     malformed_turns: u8,
-    capture: Capture,
+    capture: CaptureBudget,
     /// Requests that began in this turn.
     asked: u32,
     depth: Depth,
@@ -69,8 +69,9 @@ struct Lane {
 struct Depth {
     turns: u32,
     requests: u32,
-    /// What was left over when turns were last told: most are missed one at a time, and rounding each would add up.
-    rest: i64,
+    /// What was left over when turns of requests, and of answers, were last told: most are missed one at a time, and rounding each
+    /// would add up.
+    rest: [i64; 2],
 }
 
 impl Depth {
@@ -82,22 +83,28 @@ impl Depth {
             return;
         }
         if self.turns >= Self::MEMORY {
-            (self.turns, self.requests, self.rest) = (self.turns / 2, self.requests / 2, self.rest / 2);
+            (self.turns, self.requests) = (self.turns / 2, self.requests / 2);
+            self.rest = self.rest.map(|rest| rest / 2);
         }
         self.turns += 1;
         self.requests = self.requests.saturating_add(requests);
     }
 
-    /// Requests in so many turns.
-    fn of(&mut self, turns: u32) -> u32 {
+    /// How many requests, and answers, so many turns of each held.
+    fn of(&mut self, turns: [u32; 2]) -> [u32; 2] {
         if self.turns == 0 {
             return turns;
         }
-        let of = i64::from(self.turns);
-        let exact = i64::from(turns).saturating_mul(i64::from(self.requests)).saturating_add(self.rest);
-        let told = exact.saturating_add(of / 2).div_euclid(of);
-        self.rest = exact - told * of;
-        u32::try_from(told).unwrap_or(u32::MAX).max(turns)
+        let (count, requests) = (i64::from(self.turns), i64::from(self.requests));
+        let mut held = turns;
+        for ((held, turns), rest) in held.iter_mut().zip(turns).zip(&mut self.rest).filter(|((_, turns), _)| *turns > 0)
+        {
+            let exact = i64::from(turns).saturating_mul(requests).saturating_add(*rest);
+            let told = exact.saturating_add(count / 2).div_euclid(count);
+            *rest = exact - told * count;
+            *held = u32::try_from(told).unwrap_or(u32::MAX).max(turns);
+        }
+        held
     }
 }
 
@@ -114,7 +121,7 @@ impl Connection {
             lanes: [Lane::default(), Lane::default()],
             over: None,
             malformed_turns: 0,
-            capture: Capture::default(),
+            capture: CaptureBudget::default(),
             asked: 0,
             depth: Depth::default(),
         }
@@ -169,7 +176,7 @@ impl Connection {
         // Where answers find their requests by number, a turn is no measure: streams outlive many turns, most of which begin none, and
         // pair would take a guessed number of answers for those of calls that are still open.
         match self.wire.protocol().pairing() {
-            Pairing::Fifo => Ok((self.depth.of(requests), self.depth.of(responses))),
+            Pairing::Fifo => Ok(self.depth.of([requests, responses]).into()),
             Pairing::ById => Ok((requests, responses)),
         }
     }
