@@ -573,7 +573,8 @@ __alone int rt_meet_preface(struct rt_conn *c, struct rt_scratch *s)
 		return 0;
 	if (__builtin_memcmp(s->data, RT_PREFACE, RT_PREFACE_LEN))
 		return 0;
-	c->verdict = RT_MODE_FULL << RT_VERDICT_MODE_SHIFT | RT_VERDICT_KNOWN | RT_VERDICT_PREFACE;
+	c->verdict = (c->verdict & 3u << RT_VERDICT_ROLE_SHIFT) | RT_MODE_FULL << RT_VERDICT_MODE_SHIFT | RT_VERDICT_KNOWN |
+		     RT_VERDICT_PREFACE;
 	op->full = 1;
 	op->want = min_of(op->rest - op->fill, RT_FULL_WALKED);
 	rt_frames_behind_preface(&c->frames[s->ev.dir & 1], s->ev.offset);
@@ -757,7 +758,7 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 		op->flags |= RT_F_NO_BUFFER;
 		op->want = 0;
 	}
-	if (op->iovs && !rt_next_buffer(op))
+	if (op->want && op->iovs && !rt_next_buffer(op))
 		op->flags |= RT_F_FAULT;
 	if (op->flags & RT_F_FAULT)
 		op->want = 0;

@@ -98,6 +98,35 @@ fn rings_and_slots_together_account_for_every_turn_however_small_the_ring() {
     }
 }
 
+/// What goes on with a turn and has no bytes to show makes no record. The slot says it at once: an answer by sendfile must not wait for
+/// the next request to be over.
+#[test]
+fn what_sendfile_adds_to_a_turn_is_in_the_slot() {
+    if skipped("what_sendfile_adds_to_a_turn_is_in_the_slot") {
+        return;
+    }
+    for rung in RUNGS {
+        let watch = Watch::new(rung);
+        let (slots, mut ring) = (tables(&watch.probe), ring(&watch.probe, 0));
+        let mut script = watch.python(&format!(
+            "{PAIR}
+c.sendall(b'ask'); exactly(s, 3); s.sendall(b'head')
+with open('/proc/self/exe', 'rb') as f: assert os.sendfile(s.fileno(), f.fileno(), 0, 1000) == 1000
+print('sent', flush=True); input()
+"
+        ));
+        let ports: Vec<u16> = script.line().split(' ').map(|port| port.parse().unwrap()).collect();
+        assert_eq!(script.line(), "sent");
+        let (records, events) = drain(&slots, &mut ring, Shard::ONLY);
+        let head = records.iter().rfind(|r| r.is_data() && r.head.lport == ports[1]).unwrap().head;
+        assert_eq!((head.dir, head.len, head.turn), (1, 4, 1), "{rung:?}: the record of the head is the last");
+        let slot = events.iter().find(|event| event.conn_id == head.conn_id).unwrap();
+        assert_eq!((slot.dir, slot.offset, slot.turn, slot.unseen), (1, 1_004, 1, 0), "{rung:?}");
+        script.say("end");
+        script.finish();
+    }
+}
+
 #[test]
 fn a_drained_ring_goes_on_taking_records() {
     if skipped("a_drained_ring_goes_on_taking_records") {
