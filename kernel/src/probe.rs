@@ -18,7 +18,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 pub use self::error::{ProbeError, RungFailure, StepError};
 pub use self::options::{ProbeOptions, RungChoice};
-pub use self::stats::{ProgramStats, RunStats, RunTimes, Runs};
+pub use self::stats::{ProgramStats, RunStats, RunTimes, Runs, measuring_ns};
 pub use self::tuning::Tuning;
 use crate::filters::{Filters, MAX_ENTRIES};
 use crate::losses::{COUNTERS, Losses, SETS};

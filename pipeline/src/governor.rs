@@ -112,7 +112,7 @@ impl Worker {
         let goes_on = |time| matches!(stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout));
         while goes_on(INTERVAL) {
             let reading = self.meter.read(goes_on);
-            let change = self.decision.read(reading).filter(|change| self.is_taken(change));
+            let change = self.decision.read(reading).and_then(|change| self.take(change));
             self.haste.tell(self.decision.step().mutes_unknown());
             self.show(reading.at, change);
             self.warn();
@@ -120,9 +120,9 @@ impl Worker {
     }
 
     /// Takes a step in the kernel programs. Without them it is not taken: what is shown is what is in force.
-    fn is_taken(&mut self, change: &Change) -> bool {
+    fn take(&mut self, change: Change) -> Option<Change> {
         if let Err(error) = self.probe.tune(change.to.tuning()) {
-            self.decision.take_back(change);
+            self.decision.take_back(&change);
             if self.notices.refused(&error.to_string()) {
                 tracing::warn!(
                     from = change.from.name(),
@@ -130,12 +130,12 @@ impl Worker {
                     "governor: the kernel programs cannot be told of a step, which is not taken: {error}"
                 );
             }
-            return false;
+            return None;
         }
         self.meter.forget_cost();
-        self.notices.stepped(change);
-        self.log(change);
-        true
+        self.notices.stepped(&change);
+        self.log(&change);
+        Some(change)
     }
 
     fn show(&self, now: Nanos, change: Option<Change>) {

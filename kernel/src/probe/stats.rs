@@ -11,8 +11,9 @@ use std::os::unix::net::UnixDatagram;
 use super::Probe;
 use crate::features;
 
-/// Runs of the empty program that are measured. They take a millisecond or two.
-const EMPTY_RUNS: u64 = 1_000;
+/// Batches, and runs of each, in which the empty program is measured: some milliseconds.
+const EMPTY_BATCHES: usize = 21;
+const EMPTY_RUNS: u32 = 250;
 
 /// One program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,24 +74,40 @@ impl<'a> RunTimes<'a> {
         }
     }
 
-    /// What measuring adds to the measured time of a run, ns: the mean of an empty program, put as a filter before a unix
-    /// socket of this process, which runs once for each datagram. Its two instructions take about a nanosecond of it.
+    /// [`measuring_ns`], which needs what this keeps on.
     ///
     /// # Errors
-    /// When the kernel refuses the program or does not measure it.
+    /// As there.
     pub fn measuring_ns(&self) -> io::Result<f64> {
-        let (sender, receiver) = UnixDatagram::pair()?;
-        let filter = features::drop_all(receiver.as_fd()).map_err(|refusal| io::Error::other(refusal.to_string()))?;
-        let read = || of_program("", filter.as_fd());
-        let before = read();
+        measuring_ns()
+    }
+}
+
+/// What measuring adds to the measured time of a run, ns, while run times are kept: what an empty program takes, put as a filter
+/// before a unix socket of this process, where it runs once for each datagram. Its two instructions take about a nanosecond of it.
+/// The median of batches, because one run that was interrupted would be the mean of many.
+///
+/// # Errors
+/// When the kernel refuses the program or does not measure it.
+pub fn measuring_ns() -> io::Result<f64> {
+    let (sender, receiver) = UnixDatagram::pair()?;
+    let filter = features::drop_all(receiver.as_fd()).map_err(|refusal| io::Error::other(refusal.to_string()))?;
+    let mut means = Vec::with_capacity(EMPTY_BATCHES);
+    let mut before = of_program("", filter.as_fd());
+    for _ in 0..EMPTY_BATCHES {
         for _ in 0..EMPTY_RUNS {
             sender.send(b"x")?;
         }
-        let after = read();
-        let ns = after.run_ns.saturating_sub(before.run_ns);
+        let after = of_program("", filter.as_fd());
         let count = after.run_count.saturating_sub(before.run_count);
-        if count == 0 { Err(io::Error::other("the empty program did not run")) } else { Ok(float(ns) / float(count)) }
+        if count == 0 {
+            return Err(io::Error::other("the empty program did not run, or is not measured"));
+        }
+        means.push(float(after.run_ns.saturating_sub(before.run_ns)) / float(count));
+        before = after;
     }
+    means.sort_unstable_by(f64::total_cmp);
+    means.get(EMPTY_BATCHES / 2).copied().ok_or_else(|| io::Error::other("no batches"))
 }
 
 /// What programs did while they were measured.

@@ -4,18 +4,12 @@
 //! (`bpf_prog_show_fdinfo` in `kernel/bpf/syscall.c`). So it is the same for every agent, and nobody else's programs count.
 //! Measuring takes time itself, part of which falls into what is measured: [`measuring_ns`] says how much.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::ops::Sub;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 
 /// Where the kernel is told to measure programs.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// Datagrams sent to an empty program, and how many must meet it: on a busy machine some are dropped before.
-const EMPTY_RUNS: u32 = 50_000;
-const LEAST_EMPTY_RUNS: u64 = 1_000;
 
 /// Time in kernel programs up to some moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -95,28 +89,12 @@ impl Drop for Statistics {
     }
 }
 
-/// What measuring adds to the measured time of a run, nanoseconds: the mean of an empty program, which as a filter drops
-/// what arrives at a socket of this process. Its two instructions take about a nanosecond of it.
+/// [`redtap_kernel::probe::measuring_ns`], which needs what `Statistics` keeps on.
 ///
 /// # Errors
-/// When the program cannot be loaded, or did not run.
+/// As there.
 pub fn measuring_ns(_: &Statistics) -> Result<f64> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    let filter = redtap_kernel::features::drop_all(socket.as_fd());
-    let filter = filter.map_err(|refusal| anyhow::anyhow!("no empty program: {refusal}"))?;
-    let (sender, to) = (UdpSocket::bind("127.0.0.1:0")?, socket.local_addr()?);
-    let read = || {
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", filter.as_raw_fd()))?;
-        program(&text).map(|(_, taken)| taken).context("a program without times")
-    };
-    let before = read()?;
-    for _ in 0..EMPTY_RUNS {
-        // A full queue is no matter: it does not fill, and runs are counted by the kernel.
-        drop(sender.send_to(b"x", to));
-    }
-    let taken = read()? - before;
-    ensure!(taken.runs >= LEAST_EMPTY_RUNS, "the empty program ran {} times", taken.runs);
-    Ok(taken.ns as f64 / taken.runs as f64)
+    redtap_kernel::probe::measuring_ns().context("what measuring adds to a run")
 }
 
 #[cfg(test)]

@@ -167,7 +167,8 @@ impl Decision {
         if used.share() > self.budget { self.down(reading, used) } else { self.up(reading, used) }
     }
 
-    /// The step could not be taken: everything is as before it, and it is asked for again after another window at the earliest.
+    /// The step could not be taken: the step is the one before it. Waiting begins anew, so it is asked for again after another window
+    /// at the earliest.
     pub fn take_back(&mut self, change: &Change) {
         self.step = change.from;
         if !change.is_down() {

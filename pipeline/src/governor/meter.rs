@@ -198,14 +198,14 @@ impl Meter {
         }
         let (ran, now) = (times.so_far(), clock::monotonic());
         let seen = Operations::so_far(&self.probe).since(before);
-        let measuring_ns = *self.measuring_ns.get_or_insert_with(|| adds(&times));
+        let measuring_ns = *self.measuring_ns.get_or_insert_with(|| added_by_measuring(&times));
         let told = self.costs.learn(ran.without(measuring_ns), seen, CostSource::Measured);
         self.due.measured(now, more, told);
     }
 }
 
 /// What measuring adds to a run, ns. Where that cannot be found out it stays part of the cost, which is then too high.
-fn adds(times: &RunTimes<'_>) -> f64 {
+fn added_by_measuring(times: &RunTimes<'_>) -> f64 {
     times.measuring_ns().unwrap_or_else(|error| {
         tracing::debug!("what measuring adds to a run cannot be measured: {error}");
         0.0

@@ -56,7 +56,7 @@ impl Due {
 
     /// What a watched operation costs has changed.
     pub(super) fn forget_watched(&mut self) {
-        self.watched.at = Nanos::ZERO;
+        self.watched = Next::default();
     }
 }
 
@@ -148,5 +148,12 @@ mod tests {
         assert_eq!(measured(&mut due, 10..60, operations(500, 0), Told::Watched), [10]);
         due.forget_watched();
         assert_eq!(measured(&mut due, 60..63, operations(500, 100_000), Told::Excluded), [60, 62]);
+        assert_eq!(measured(&mut due, 63..200, operations(500, 100_000), Told::Excluded), [66, 74, 90, 122, 182]);
+        due.forget_watched();
+        assert_eq!(
+            measured(&mut due, 200..210, operations(500, 100_000), Told::Excluded),
+            [200, 202, 206],
+            "not after a minute"
+        );
     }
 }
