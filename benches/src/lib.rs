@@ -7,3 +7,4 @@ pub mod events;
 pub mod floor;
 pub mod pass;
 pub mod recordings;
+pub mod running;

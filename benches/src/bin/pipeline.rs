@@ -9,62 +9,19 @@
 //!
 //! `cargo run --release -p redtap-benches --bin pipeline [ROUNDS [http1|redis|all]]`
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use redtap::blueprint::{Blueprint, ThreadPlan};
 use redtap::engine::Engines;
-use redtap::runner::NoVerdicts;
-use redtap::topology::{PublicationSink, Sinks, Topology};
-use redtap_benches::events::{Events, Mix};
+use redtap_benches::events::Events;
 use redtap_benches::floor;
+use redtap_benches::running::{for_each_mix, topology};
 use redtap_e2e::stopwatch::{Spent, measure, median};
-use redtap_stages::flow::delta::Publication;
-use std::sync::Arc;
-
-/// Events in memory, about: 50 MB.
-const EVENTS: usize = 230_000;
-/// Measured rounds, unless told.
-const ROUNDS: usize = 7;
-
-struct Discard;
-
-impl PublicationSink for Discard {
-    fn publish(&self, _: usize, publication: Publication) {
-        std::hint::black_box(publication.deltas.len());
-    }
-}
-
-/// All events through a topology; the exchanges that reached `aggregate`.
-fn topology(events: &Events, engine: Engines, threads: ThreadPlan) -> Result<(u64, Spent)> {
-    let blueprint = Blueprint { engine, threads, ..Blueprint::default() };
-    let plan = blueprint.check().map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let source = Box::new(events.source());
-    let (stopped, spent) = measure(|| -> Result<_> {
-        let sinks = Sinks { publications: Arc::new(Discard), verdicts: Arc::new(NoVerdicts), tap: Arc::default() };
-        Ok(Topology::start(plan, vec![source], sinks)?.wait())
-    });
-    let stopped = stopped?;
-    let sums = stopped.conservation(None);
-    ensure!(sums.settled && sums.balanced, "{sums:#?}");
-    let stages = &stopped.shards.first().context("no shard")?.stages;
-    let aggregate = stages.iter().find(|stage| stage.name == "aggregate").context("no aggregate")?;
-    Ok((aggregate.totals.taken, spent))
-}
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let rounds = arguments.next().map_or(Ok(ROUNDS), |text| text.parse())?;
-    let mixes = [("http1", Mix::Http1), ("redis", Mix::Redis), ("all", Mix::All)];
-    let wanted = arguments.next();
-    for (name, mix) in mixes.into_iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name)) {
-        println!("\n== {name}");
-        run(mix, rounds)?;
-    }
-    Ok(())
+    for_each_mix(run)
 }
 
-fn run(mix: Mix, rounds: usize) -> Result<()> {
-    let once = Events::of(mix, 1)?.len();
-    let events = Events::of(mix, (EVENTS / once.max(1)) as u64)?;
+fn run(events: &Events, rounds: usize) -> Result<()> {
     println!("{} events, {} bytes an event, {rounds} rounds", events.len(), events.bytes() / events.len().max(1));
     let ways: [(&str, Option<(Engines, ThreadPlan)>); 4] = [
         ("floor: one loop", None),
@@ -82,7 +39,10 @@ fn run(mix: Mix, rounds: usize) -> Result<()> {
                     let (done, took) = measure(|| floor::run::<false>(events.source()));
                     (done.exchanges, took)
                 }
-                Some((engine, threads)) => topology(&events, *engine, threads.clone())?,
+                Some((engine, threads)) => topology(
+                    std::slice::from_ref(events),
+                    Blueprint { engine: *engine, threads: threads.clone(), ..Blueprint::default() },
+                )?,
             };
             let expected = *exchanges.get_or_insert(seen);
             ensure!(seen == expected, "{seen} exchanges, {expected} by another way: not the same work");
@@ -91,7 +51,7 @@ fn run(mix: Mix, rounds: usize) -> Result<()> {
             }
         }
     }
-    report(&events, &ways.each_ref().map(|(name, _)| *name), &spent, exchanges.unwrap_or(0));
+    report(events, &ways.each_ref().map(|(name, _)| *name), &spent, exchanges.unwrap_or(0));
     Ok(())
 }
 

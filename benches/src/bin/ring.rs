@@ -49,7 +49,7 @@ struct Options {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// Size of the ring; the default is the agent's.
-    #[arg(long, default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    #[arg(long, default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(2_048..=65_536))]
     ring_kib: u32,
     /// Does the socket operations that it is told to.
     #[arg(long, hide = true)]

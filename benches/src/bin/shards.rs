@@ -15,58 +15,15 @@
 
 use anyhow::{Result, ensure};
 use redtap::blueprint::{Blueprint, ThreadPlan};
-use redtap::runner::NoVerdicts;
-use redtap::source::Source;
-use redtap::topology::{PublicationSink, Sinks, Topology};
-use redtap_benches::events::{Events, Mix};
-use redtap_e2e::stopwatch::{Spent, measure, median};
-use redtap_stages::flow::delta::Publication;
-use std::sync::Arc;
-
-/// Events in memory, about: 50 MB.
-const EVENTS: usize = 230_000;
-/// Measured rounds, unless told.
-const ROUNDS: usize = 7;
-
-struct Discard;
-
-impl PublicationSink for Discard {
-    fn publish(&self, _: usize, publication: Publication) {
-        std::hint::black_box(publication.deltas.len());
-    }
-}
-
-/// All events through as many shards as there are parts; the exchanges that reached an `aggregate`.
-fn topology(parts: &[Events], threads: ThreadPlan) -> Result<(u64, Spent)> {
-    let blueprint = Blueprint { shards: parts.len(), threads, ..Blueprint::default() };
-    let plan = blueprint.check().map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let sources = parts.iter().map(|part| Box::new(part.source()) as Box<dyn Source>).collect();
-    let (stopped, spent) = measure(|| -> Result<_> {
-        let sinks = Sinks { publications: Arc::new(Discard), verdicts: Arc::new(NoVerdicts), tap: Arc::default() };
-        Ok(Topology::start(plan, sources, sinks)?.wait())
-    });
-    let stopped = stopped?;
-    let sums = stopped.conservation(None);
-    ensure!(sums.settled && sums.balanced, "{sums:#?}");
-    let stages = stopped.shards.iter().flat_map(|shard| &shard.stages);
-    Ok((stages.filter(|stage| stage.name == "aggregate").map(|stage| stage.totals.taken).sum(), spent))
-}
+use redtap_benches::events::Events;
+use redtap_benches::running::{for_each_mix, topology};
+use redtap_e2e::stopwatch::{Spent, median};
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let rounds = arguments.next().map_or(Ok(ROUNDS), |text| text.parse())?;
-    let mixes = [("http1", Mix::Http1), ("redis", Mix::Redis), ("all", Mix::All)];
-    let wanted = arguments.next();
-    for (name, mix) in mixes.into_iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name)) {
-        println!("\n== {name}");
-        run(mix, rounds)?;
-    }
-    Ok(())
+    for_each_mix(run)
 }
 
-fn run(mix: Mix, rounds: usize) -> Result<()> {
-    let once = Events::of(mix, 1)?.len();
-    let events = Events::of(mix, (EVENTS / once.max(1)) as u64)?;
+fn run(events: &Events, rounds: usize) -> Result<()> {
     let two = events.dealt(2);
     let share: Vec<_> = two.iter().map(|part| 100 * part.len() / events.len().max(1)).collect();
     println!("{} events, of which the two shards have {share:?} %, {rounds} rounds", events.len());
@@ -82,7 +39,7 @@ fn run(mix: Mix, rounds: usize) -> Result<()> {
     // The first round warms caches and is not counted.
     for round in 0..=rounds {
         for ((name, parts, threads), spent) in ways.iter().zip(&mut spent) {
-            let (seen, took) = topology(parts, threads.clone())?;
+            let (seen, took) = topology(parts, Blueprint { threads: threads.clone(), ..Blueprint::default() })?;
             let expected = *exchanges.get_or_insert(seen);
             ensure!(seen == expected, "{name}: {seen} exchanges, {expected} by another way: not the same work");
             if round > 0 {
