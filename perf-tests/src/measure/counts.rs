@@ -128,12 +128,13 @@ impl Counts {
         (short.saturating_sub(slack)..=most).contains(&missed)
     }
 
-    /// What was missed is not scaled: each stands for as many as are left out.
+    /// What was missed is not scaled: each stands for as many as are left out, but for those missed before any were. So all that is sure of
+    /// its upper end is that no more can be missed than was asked, at two ends.
     fn is_about_right(&self, scaled: Scaled) -> bool {
         let (server, reported) = (self.server as f64, self.reported as f64);
         let missed = self.missed as f64 / scaled.ratio;
         let off = scaled.tolerance * server;
-        reported <= server + off && reported + missed >= server - off
+        reported <= server + off && reported + missed >= server - off && self.missed as f64 <= 2.0 * server
     }
 
     /// For people.
@@ -247,6 +248,7 @@ mod tests {
         assert!(right(&scaled(100_000, 105_000, 100_000), SERVER) && right(&scaled(100_000, 95_000, 100_000), SERVER));
         assert!(!right(&scaled(100_000, 105_001, 100_000), SERVER));
         assert!(!right(&scaled(100_000, 94_999, 100_000), SERVER));
+        assert!(!right(&Counts { missed: 200_001, ..scaled(100_000, 100_000, 100_000) }, SERVER));
         // 4 * sqrt(15 / 1500) of 1500 connections.
         assert!(right(&scaled(100_000, 139_000, 1_500), SERVER) && !right(&scaled(100_000, 141_000, 1_500), SERVER));
         assert!(scaled(10, 0, 100_000).wrong(SERVER).unwrap().ends_with("5.0 % off is allowed"));
