@@ -71,7 +71,7 @@ struct Depth {
     requests: u32,
     /// What was left over when turns of requests, and of answers, were last told: most are missed one at a time, and rounding each
     /// would add up.
-    rest: [i64; 2],
+    rest: [i16; 2],
 }
 
 impl Depth {
@@ -99,9 +99,10 @@ impl Depth {
         let mut held = turns;
         for ((held, turns), rest) in held.iter_mut().zip(turns).zip(&mut self.rest).filter(|((_, turns), _)| *turns > 0)
         {
-            let exact = i64::from(turns).saturating_mul(requests).saturating_add(*rest);
+            let exact = i64::from(turns).saturating_mul(requests).saturating_add(i64::from(*rest));
             let told = exact.saturating_add(count / 2).div_euclid(count);
-            *rest = exact - told * count;
+            // At most half of `count`, which is at most [`Self::MEMORY`].
+            *rest = i16::try_from(exact - told * count).unwrap_or(0);
             *held = u32::try_from(told).unwrap_or(u32::MAX).max(turns);
         }
         held
