@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod exporters;
 mod plan;
 mod record;
 mod replay;

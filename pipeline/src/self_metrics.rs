@@ -13,6 +13,7 @@ mod translate;
 pub use process::Usage;
 
 use crate::conservation::{Conservation, ShardReport};
+use crate::export::{AccountTotals, Reason};
 use crate::governor;
 use crate::http::HttpCounters;
 use crate::metadata::ResolverStats;
@@ -21,6 +22,7 @@ use metrics::{Counter, Gauge, Label};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use redtap_kernel::losses::Losses;
 use redtap_kernel::probe::RunStats;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -48,6 +50,8 @@ pub struct Observed<'a> {
     pub usage: Usage,
     /// Where the governor stands.
     pub governor: governor::State,
+    /// Of each exporter.
+    pub exporters: Vec<(&'static str, AccountTotals)>,
 }
 
 /// What stages count besides their ledgers; summed over shards.
@@ -115,11 +119,24 @@ impl std::iter::Sum for StageCounts {
 
 type Labels = Vec<(&'static str, String)>;
 
+/// One of the agent's own metrics with one set of labels, for exporters that do not send text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnSample {
+    /// As on `/metrics`.
+    pub name: Cow<'static, str>,
+    /// Without a particular order.
+    pub labels: Labels,
+    /// It only grows; else it is a gauge.
+    pub counter: bool,
+    /// What it says now.
+    pub value: f64,
+}
+
 /// The metrics. Share it behind a lock: it is used once a scrape.
 pub struct SelfMetrics {
     recorder: PrometheusRecorder,
-    counters: HashMap<(&'static str, Labels), Counter>,
-    gauges: HashMap<(&'static str, Labels), Gauge>,
+    counters: HashMap<(&'static str, Labels), (Counter, u64)>,
+    gauges: HashMap<(&'static str, Labels), (Gauge, f64)>,
     /// Counters of seconds: the exporter's are integers.
     seconds: Vec<(&'static str, &'static str, f64)>,
 }
@@ -162,6 +179,7 @@ impl SelfMetrics {
         self.losses(observed);
         self.parts(observed);
         self.governor(observed);
+        self.exporters(&observed.exporters);
         let usage = &observed.usage;
         self.gauge("redtap_process_resident_bytes", Vec::new(), float(usage.resident_bytes));
         self.gauge("redtap_process_threads", Vec::new(), float(usage.threads));
@@ -194,6 +212,30 @@ impl SelfMetrics {
             };
             let _ = write!(out, "# HELP {name}{family} {help}\n# TYPE {name}{family} counter\n{name}_total {value}\n");
         }
+    }
+
+    /// What [`Self::update`] was told last, by name and labels.
+    #[must_use]
+    pub fn samples(&self) -> Vec<OwnSample> {
+        let sample = |name: Cow<'static, str>, labels: &Labels, counter, value| OwnSample {
+            name,
+            labels: labels.clone(),
+            counter,
+            value,
+        };
+        let counters = self.counters.iter().map(|((name, labels), (_, value))| {
+            let value = float(*value);
+            sample(Cow::Borrowed(*name), labels, true, value)
+        });
+        let gauges =
+            self.gauges.iter().map(|((name, labels), (_, value))| sample(Cow::Borrowed(*name), labels, false, *value));
+        let seconds = self
+            .seconds
+            .iter()
+            .map(|(name, _, value)| sample(Cow::Owned(format!("{name}_total")), &Labels::new(), true, *value));
+        let mut all: Vec<OwnSample> = counters.chain(gauges).chain(seconds).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.labels.cmp(&b.labels)));
+        all
     }
 
     fn shard(&mut self, number: &str, report: &ShardReport) {
@@ -281,6 +323,22 @@ impl SelfMetrics {
         self.counter("redtap_connections_hurried_total", Vec::new(), observed.counts.hurried);
     }
 
+    fn exporters(&mut self, exporters: &[(&'static str, AccountTotals)]) {
+        for (name, totals) in exporters {
+            let labels = || vec![("exporter", (*name).to_owned())];
+            self.counter("redtap_export_gathered_total", labels(), totals.gathered);
+            self.counter("redtap_export_delivered_total", labels(), totals.delivered);
+            self.counter("redtap_export_retries_total", labels(), totals.retries);
+            self.counter("redtap_export_faults_total", labels(), totals.faults);
+            self.gauge("redtap_export_pending", labels(), float(totals.pending));
+            for (reason, count) in Reason::ALL.iter().zip(totals.undelivered) {
+                let mut labels = labels();
+                labels.push(("reason", reason.name().to_owned()));
+                self.counter("redtap_export_undelivered_total", labels, count);
+            }
+        }
+    }
+
     fn lost(&mut self, reason: &str, count: u64) {
         self.counter("redtap_events_lost_total", vec![("reason", reason.to_owned())], count);
     }
@@ -344,19 +402,22 @@ impl SelfMetrics {
     fn counter(&mut self, name: &'static str, labels: Labels, value: u64) {
         use metrics::Recorder as _;
         let Self { recorder, counters, .. } = self;
-        let handle = counters
+        let (handle, last) = counters
             .entry((name, labels))
-            .or_insert_with_key(|(name, labels)| recorder.register_counter(&key(name, labels), &METADATA));
+            .or_insert_with_key(|(name, labels)| (recorder.register_counter(&key(name, labels), &METADATA), 0));
         handle.absolute(value);
+        // As the exporter does it: a counter never goes back.
+        *last = value.max(*last);
     }
 
     fn gauge(&mut self, name: &'static str, labels: Labels, value: f64) {
         use metrics::Recorder as _;
         let Self { recorder, gauges, .. } = self;
-        let handle = gauges
+        let (handle, last) = gauges
             .entry((name, labels))
-            .or_insert_with_key(|(name, labels)| recorder.register_gauge(&key(name, labels), &METADATA));
+            .or_insert_with_key(|(name, labels)| (recorder.register_gauge(&key(name, labels), &METADATA), 0.0));
         handle.set(value);
+        *last = value;
     }
 }
 
@@ -472,6 +533,12 @@ pub const HELP: &[(&str, &str)] = &[
         "Connections of nothing known, given up after their first turn because the governor asked for it.",
     ),
     ("redtap_kernel_sampled_turns_total", "Turns begun on connections that sampling leaves out."),
+    ("redtap_export_gathered_total", "Samples, spans or notifications that an exporter took up for sending."),
+    ("redtap_export_delivered_total", "Of these, taken by the receiver."),
+    ("redtap_export_undelivered_total", "Of these, given up, by reason."),
+    ("redtap_export_pending", "Of these, waiting to be sent."),
+    ("redtap_export_retries_total", "Requests of an exporter that were sent again."),
+    ("redtap_export_faults_total", "Exporters that ended by a fault."),
     ("redtap_http_requests_total", "Answers of the HTTP endpoint."),
     ("redtap_http_errors_total", "Of these, with a status of 400 or more."),
     ("redtap_http_connections_total", "Connections accepted by the HTTP endpoint."),
@@ -505,6 +572,7 @@ mod tests {
             conservation: Some(&conservation),
             losses: Some(Losses { attempted: 5, ..Losses::default() }),
             http: Some(&http),
+            exporters: vec![("remote_write", AccountTotals { gathered: 9, ..AccountTotals::default() })],
             usage: Usage { cpu: std::time::Duration::from_millis(1_250), resident_bytes: 4_096, threads: 3 },
             ..Observed::default()
         });
@@ -522,6 +590,13 @@ mod tests {
         for (name, help) in HELP.iter().filter(|(name, _)| !name.starts_with("redtap_bpf")) {
             assert!(text.contains(&format!("# HELP {name} {help}\n")), "lacks {name} in\n{text}");
         }
+        let own = metrics.samples();
+        let found = |name: &str| own.iter().filter(|one| one.name == name).map(|one| one.value).collect::<Vec<_>>();
+        assert_eq!(found("redtap_stage_taken_total"), [7.0]);
+        assert_eq!(found("redtap_process_resident_bytes"), [4_096.0]);
+        assert_eq!(found("redtap_process_cpu_seconds_total"), [1.25]);
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+        assert_eq!(own.len(), lines, "every line of the text is a sample");
         let mut open = String::new();
         metrics.render(Format::OpenMetrics, &mut open);
         assert!(open.contains("# TYPE redtap_stage_taken counter\nredtap_stage_taken_total{"), "{open}");

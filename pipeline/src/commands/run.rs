@@ -4,6 +4,7 @@
 //! say that the probe is not there yet.
 
 use super::Run;
+use super::exporters;
 use super::plan::{attach, nanos, plan};
 use super::signals::Signals;
 use super::status::{Live, Shown};
@@ -11,6 +12,7 @@ use crate::live::Table;
 use anyhow::{Context as _, Result, anyhow};
 use parking_lot::Mutex;
 use redtap::clock;
+use redtap::export::Exporters;
 use redtap::governor::Governor;
 use redtap::http::HttpServer;
 use redtap::metadata::feed::{Feed, FeedSettings};
@@ -28,6 +30,8 @@ use std::time::Duration;
 
 /// How long a stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How long exporters may take, after that, to send the rest.
+const EXPORT_WITHIN: Duration = Duration::from_secs(5);
 /// How often the table is drawn.
 const DRAW: Duration = Duration::from_secs(1);
 /// Every how many draws the upkeep of the metrics is due.
@@ -50,9 +54,13 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
     let rung = shown.live().map_or("none", |live| live.probe.rung().name());
     tracing::info!(rung, "watching; metrics at http://{}/metrics", server.address());
     announce(&settings);
+    let exporters = Exporters::start(exporters::planned(&settings, &shown)).context("cannot start the exporters")?;
+    shown.count_exporters(exporters.accounts());
     let table = (!options.no_table && std::io::stdout().is_terminal()).then(Table::new);
     watch(&mut signals, &shown, table);
     let clean = stop(&shown);
+    // Only now have the last exchanges been counted.
+    exporters.stop(EXPORT_WITHIN);
     server.stop();
     if clean { Ok(ExitCode::SUCCESS) } else { Err(anyhow!("not everything could be drained within {STOP_WITHIN:?}")) }
 }

@@ -5,6 +5,7 @@
 use parking_lot::Mutex;
 use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
+use redtap::export::{Account, Gather, Gathered};
 use redtap::governor::{self, Governor};
 use redtap::http::{Backend, HttpCounters};
 use redtap::metadata::feed::Feed;
@@ -39,6 +40,7 @@ pub(super) struct Shown {
     own: Mutex<SelfMetrics>,
     live: OnceLock<Live>,
     http: OnceLock<Arc<HttpCounters>>,
+    exporters: OnceLock<Vec<Arc<Account>>>,
     ready: AtomicBool,
     started: Nanos,
 }
@@ -50,6 +52,7 @@ impl Shown {
             own: Mutex::new(SelfMetrics::new()),
             live: OnceLock::new(),
             http: OnceLock::new(),
+            exporters: OnceLock::new(),
             ready: AtomicBool::new(false),
             started: clock::monotonic(),
         }
@@ -58,6 +61,11 @@ impl Shown {
     /// The endpoint's counters, once it runs.
     pub(super) fn count_http(&self, counters: Arc<HttpCounters>) {
         let _ = self.http.set(counters);
+    }
+
+    /// What the exporters count, once they run.
+    pub(super) fn count_exporters(&self, accounts: &[Arc<Account>]) {
+        let _ = self.exporters.set(accounts.to_vec());
     }
 
     /// From now on it is ready.
@@ -129,6 +137,9 @@ impl Shown {
             http: self.http.get().map(Arc::as_ref),
             usage: Usage::now(),
             governor: self.governor(),
+            exporters: self.exporters.get().map_or_else(Vec::new, |accounts| {
+                accounts.iter().map(|account| (account.name(), account.totals())).collect()
+            }),
         };
         self.own.lock().update(&observed);
     }
@@ -178,6 +189,18 @@ fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
 
 fn kernel(losses: &Losses) -> KernelCounts {
     KernelCounts { attempted: losses.attempted, refused: losses.refused_full, refused_turns: losses.refused_turns }
+}
+
+impl Gather for Shown {
+    fn gather(&self) -> Gathered {
+        self.refresh();
+        let at_ns = i128::from(clock::monotonic().0) + i128::from(clock::wall_offset_ns());
+        Gathered {
+            at_ms: i64::try_from(at_ns / 1_000_000).unwrap_or(i64::MAX),
+            traffic: self.registry.snapshot(),
+            own: self.own.lock().samples(),
+        }
+    }
 }
 
 impl Backend for Shown {
