@@ -14,6 +14,7 @@
 
 mod addresses;
 mod fact;
+mod owners;
 mod peers;
 mod processes;
 
@@ -31,6 +32,7 @@ use crate::time::Nanos;
 use addresses::Addresses;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use owners::Owners;
 use peers::{Pair, Peers, pair};
 use processes::{Named, Processes, Version};
 use std::collections::VecDeque;
@@ -82,18 +84,17 @@ impl Reason for JoinReject {
     }
 }
 
-/// What is remembered of a connection.
+/// What is remembered of a connection. There are as many as connections were used lately, so it is kept small.
 #[derive(Debug)]
 struct Memo {
     /// For this owner and this other end (a datagram socket may change it) ...
-    owner: Owner,
+    owner: Arc<Owner>,
     remote: Address,
     /// ... in this state of knowledge of processes, or any later one that says nothing new of these two ...
     epoch: u64,
     version: Version,
-    /// The process at the other end, if that one is watched.
-    other: Option<(u32, Version)>,
-    peer: Symbol,
+    /// The process at the other end; means something if [`Parties::peer_watched`].
+    other: (u32, Version),
     parties: Arc<Parties>,
     /// ... and until then.
     until: Nanos,
@@ -105,12 +106,17 @@ impl Memo {
         if self.epoch == processes.epoch() {
             return true;
         }
-        let same = self.version == processes.version(self.owner.pid)
-            && self.other.is_none_or(|(pid, version)| version == processes.version(pid));
+        let same = self.version == processes.version(self.owner.pid) && self.other_holds(processes);
         if same {
             self.epoch = processes.epoch();
         }
         same
+    }
+
+    /// The same of the other end alone.
+    fn other_holds(&self, processes: &Processes) -> bool {
+        let (pid, version) = self.other;
+        !self.parties.peer_watched || version == processes.version(pid)
     }
 }
 
@@ -137,6 +143,7 @@ pub struct Join {
     processes: Processes,
     addresses: Addresses,
     peers: Peers,
+    owners: Owners,
     memos: Recent<u64, Memo>,
     /// Each holds the symbols that its key stands for.
     parties: Recent<PartiesKey, Arc<Parties>>,
@@ -171,6 +178,7 @@ impl Join {
             hosts,
             addresses: Addresses::new(),
             peers: Peers::new(),
+            owners: Owners::new(),
             memos: Recent::new(limits::MAX_PEERS),
             parties: Recent::new(limits::MAX_PARTIES),
             found: Vec::new(),
@@ -247,7 +255,7 @@ impl Join {
             return None;
         }
         let memo = self.memos.get(&conn.id)?;
-        let same = memo.remote == conn.remote && memo.owner == conn.owner && now < memo.until;
+        let same = memo.remote == conn.remote && *memo.owner == conn.owner && now < memo.until;
         (same && memo.holds(&self.processes)).then(|| Arc::clone(&memo.parties))
     }
 
@@ -280,7 +288,7 @@ impl Join {
 
     /// A connection not remembered: notes its ends, and wakes the connection that waited for that.
     fn see_connection(&mut self, now: Nanos, exchange: &Exchange, out: &mut Vec<Joined>) {
-        self.peers.see(exchange);
+        self.peers.see(exchange, self.owners.shared(&exchange.conn.owner));
         if let Some(ip) = exchange.conn.local.ip() {
             self.addresses.seen(ip);
         }
@@ -367,9 +375,9 @@ impl Join {
         let mut first = true;
         if let Some(memo) = self.memos.get(&conn.id).filter(|memo| memo.remote == conn.remote) {
             first = false;
-            if now < memo.until && memo.other.is_none_or(|(pid, version)| self.processes.version(pid) == version) {
-                let parties = parties(&mut self.parties, named, &memo.peer, memo.other.is_some());
-                (memo.owner, memo.epoch, memo.version) = (conn.owner, epoch, version);
+            if now < memo.until && memo.other_holds(&self.processes) {
+                let parties = parties(&mut self.parties, named, &memo.parties.peer, memo.parties.peer_watched);
+                (memo.owner, memo.epoch, memo.version) = (self.owners.shared(&conn.owner), epoch, version);
                 memo.parties = Arc::clone(&parties);
                 return Some(parties);
             }
@@ -382,12 +390,11 @@ impl Join {
         };
         let parties = parties(&mut self.parties, named, &peer, watched.is_some());
         let memo = Memo {
-            owner: conn.owner,
+            owner: self.owners.shared(&conn.owner),
             remote: conn.remote,
             epoch,
             version,
-            other: watched.map(|pid| (pid, self.processes.version(pid))),
-            peer,
+            other: watched.map(|pid| (pid, self.processes.version(pid))).unwrap_or_default(),
             parties: Arc::clone(&parties),
             until: now + good,
         };

@@ -88,7 +88,9 @@ pub const MAX_DNS_NAMES: usize = 16_384;
 /// Addresses with a name from other sources, listening endpoints and own addresses, each.
 pub const MAX_TOLD_NAMES: usize = 16_384;
 /// Connections and endpoints of this host for which join remembers who is at both ends, each.
-pub const MAX_PEERS: usize = 65_536;
+///
+/// Two generations of 28,672: what a table of 32,768 buckets holds. One more, and each is twice as large.
+pub const MAX_PEERS: usize = 57_344;
 /// Pairs of a service and its other end that join makes once; the ones not used for longest are made again.
 pub const MAX_PARTIES: usize = 16_384;
 /// Exchanges (by names, parties and fault) whose series and edge aggregate remembers, one shard.

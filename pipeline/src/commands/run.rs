@@ -38,6 +38,7 @@ const DRAW: Duration = Duration::from_secs(1);
 const UPKEEP: u32 = 5;
 
 pub(super) fn run(options: &Run) -> Result<ExitCode> {
+    redtap_kernel::memory::map_large_blocks_apart();
     let settings = options.probing.load()?.settings;
     // Signals first: one that comes while the probe is attached must not end the process half way.
     let mut signals = Signals::listen()?;

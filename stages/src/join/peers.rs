@@ -12,14 +12,15 @@ use crate::symbol::Symbol;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Client's and server's address.
 pub(super) type Pair = (Address, Address);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Ends {
-    client: Option<Owner>,
-    server: Option<Owner>,
+    client: Option<Arc<Owner>>,
+    server: Option<Arc<Owner>>,
 }
 
 /// The tables.
@@ -27,7 +28,7 @@ struct Ends {
 pub(super) struct Peers {
     pairs: Recent<Pair, Ends>,
     /// By network namespace (0 where the address is enough) and address.
-    endpoints: Recent<(u32, Address), Owner>,
+    endpoints: Recent<(u32, Address), Arc<Owner>>,
     told: HashMap<(IpAddr, u16), Symbol, RandomState>,
     refused: u64,
 }
@@ -47,19 +48,19 @@ impl Peers {
         self.pairs.forgotten() + self.endpoints.forgotten() + self.refused
     }
 
-    /// Notes this end of the connection of `exchange`.
-    pub(super) fn see(&mut self, exchange: &Exchange) {
+    /// Notes `owner` at this end of the connection of `exchange`.
+    pub(super) fn see(&mut self, exchange: &Exchange, owner: Arc<Owner>) {
         let conn = &*exchange.conn;
         let ends = self.pairs.get_or_put(pair(exchange), Ends::default);
         match exchange.side {
             Role::Server => {
-                ends.server = Some(conn.owner);
-                self.endpoints.put((scope(conn, conn.local), bare(conn.local)), conn.owner);
+                ends.server = Some(Arc::clone(&owner));
                 if let Some(any) = any(conn.local) {
-                    self.endpoints.put((conn.netns, any), conn.owner);
+                    self.endpoints.put((conn.netns, any), Arc::clone(&owner));
                 }
+                self.endpoints.put((scope(conn, conn.local), bare(conn.local)), owner);
             }
-            Role::Client | Role::Unknown => ends.client = Some(conn.owner),
+            Role::Client | Role::Unknown => ends.client = Some(owner),
         }
     }
 
@@ -78,21 +79,21 @@ impl Peers {
     }
 
     /// Who is at the other end of the connection of `exchange`, if that was seen.
-    pub(super) fn other(&self, exchange: &Exchange, near: bool) -> Option<Owner> {
+    pub(super) fn other(&self, exchange: &Exchange, near: bool) -> Option<Arc<Owner>> {
         let conn = &*exchange.conn;
         let ends = self.pairs.peek(&pair(exchange));
         if exchange.side == Role::Server {
-            return ends.and_then(|ends| ends.client);
+            return ends.and_then(|ends| ends.client.clone());
         }
-        if let Some(owner) = ends.and_then(|ends| ends.server) {
+        if let Some(owner) = ends.and_then(|ends| ends.server.clone()) {
             return Some(owner);
         }
         let endpoint = bare(conn.remote);
         if endpoint == Address::Unix(0, 0) {
             return None;
         }
-        let exact = self.endpoints.peek(&(scope(conn, conn.remote), endpoint)).copied();
-        let at_any = || any(conn.remote).and_then(|any| self.endpoints.peek(&(conn.netns, any)).copied());
+        let exact = self.endpoints.peek(&(scope(conn, conn.remote), endpoint)).cloned();
+        let at_any = || any(conn.remote).and_then(|any| self.endpoints.peek(&(conn.netns, any)).cloned());
         if near { exact.or_else(at_any) } else { exact }
     }
 
