@@ -319,17 +319,18 @@ impl<'a> Scene<'a> {
         let began = now();
         let passed = || (now() - began) as f64 / 1e9;
         let mut points = Vec::new();
-        while passed() < f64::from(seconds) {
+        loop {
             load.saturate(plan, self.options.seconds.min(5))?;
             if let (Some(steady), Some(rate)) = (&self.plan.steady, rates.steady) {
-                load.keep(steady, plan, rate, self.options.seconds.min(5))?;
+                load.keep(steady, plan, rate, self.options.steady_seconds.min(10))?;
             }
-            if let Some(watching) = watching {
-                points.push((passed() / 60.0, watching.memory()?.resident as f64));
+            // Without an agent there is no memory to look at: one turn shows that the load works.
+            let Some(watching) = watching else { break };
+            points.push((passed() / 60.0, watching.memory()?.resident as f64));
+            if passed() >= f64::from(seconds) {
+                level(watching, round)?;
+                break;
             }
-        }
-        if let Some(watching) = watching {
-            level(watching, round)?;
         }
         // The first third fills tables.
         let later = points.get(points.len() / 3..).unwrap_or_default();
