@@ -7,9 +7,11 @@ use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::export::{Account, Gather, Gathered};
 use redtap::governor::{self, Governor};
+use redtap::history::History;
 use redtap::http::{Backend, HttpCounters};
 use redtap::metadata::feed::Feed;
 use redtap::registry::{Format, Registry};
+use redtap::reports::Reports;
 use redtap::self_metrics::{Observed, SelfMetrics, StageCounts, Usage};
 use redtap::topology::{Running, ShardControls};
 use redtap_kernel::losses::Losses;
@@ -37,6 +39,7 @@ pub(super) struct Live {
 /// The agent as the endpoint sees it.
 pub(super) struct Shown {
     registry: Arc<Registry>,
+    history: Arc<History>,
     own: Mutex<SelfMetrics>,
     live: OnceLock<Live>,
     http: OnceLock<Arc<HttpCounters>>,
@@ -46,9 +49,10 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, history: Arc<History>) -> Self {
         Self {
             registry,
+            history,
             own: Mutex::new(SelfMetrics::new()),
             live: OnceLock::new(),
             http: OnceLock::new(),
@@ -135,6 +139,7 @@ impl Shown {
             counts: self.live().map(counts).unwrap_or_default(),
             resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
             http: self.http.get().map(Arc::as_ref),
+            history: self.history.stats(),
             usage: Usage::now(),
             governor: self.governor(),
             exporters: self.exporters.get().map_or_else(Vec::new, |accounts| {
@@ -215,6 +220,10 @@ impl Backend for Shown {
 
     fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    fn reports(&self) -> Option<Arc<dyn Reports>> {
+        Some(self.history.clone())
     }
 
     fn status(&self) -> Value {
