@@ -5,6 +5,9 @@
 pub struct TraceId([u64; 2]);
 
 impl TraceId {
+    /// The smallest.
+    pub const ONE: Self = Self([0, 1]);
+
     /// `None` for zero, which is no trace (W3C Trace Context, section 3.2.2.3).
     #[must_use]
     pub fn new(id: u128) -> Option<Self> {
@@ -33,6 +36,9 @@ impl std::fmt::Display for TraceId {
 pub struct SpanId(std::num::NonZeroU64);
 
 impl SpanId {
+    /// The smallest.
+    pub const ONE: Self = Self(std::num::NonZeroU64::MIN);
+
     /// `None` for zero, which is no span (W3C Trace Context, section 3.2.2.4).
     #[must_use]
     pub fn new(id: u64) -> Option<Self> {
