@@ -12,6 +12,7 @@
 mod access;
 mod api;
 mod assets;
+mod calls;
 pub mod guard;
 mod routes;
 mod tls;
@@ -20,6 +21,7 @@ pub use access::Access;
 pub use assets::POLICY;
 pub use tls::{Tls, TlsError};
 
+use crate::calls::Calls;
 use crate::registry::Format;
 use crate::reports::Reports;
 use guard::{GuardCounters, Guarded};
@@ -50,6 +52,10 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> serde_json::Value;
     /// Who can tell about services; none: there is no history.
     fn reports(&self) -> Option<Arc<dyn Reports>>;
+    /// Single calls, once they are watched.
+    fn calls(&self) -> Option<Arc<Calls>> {
+        None
+    }
 }
 
 /// Who may ask, and how.

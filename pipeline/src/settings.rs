@@ -214,6 +214,8 @@ pub struct Settings {
     pub history_memory: usize,
     /// `history.path`; none: it is not saved.
     pub history_path: Option<PathBuf>,
+    /// `calls.keep`.
+    pub calls_keep: usize,
     /// `governor.cpu`; none: the agent uses what it needs.
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
@@ -274,6 +276,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         series_expiry: reader.duration("series.expiry", Duration::from_secs(10)..=Duration::from_secs(7 * 86_400)),
         history_memory: reader.bytes("history.memory", crate::history::MEMORY),
         history_path: reader.text("history.path").map(PathBuf::from),
+        calls_keep: reader.number("calls.keep", 0..=100_000),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         log_level: log_level(reader),

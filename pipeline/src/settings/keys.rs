@@ -104,6 +104,7 @@ pub const KEYS: &[Key] = &[
     one("series.expiry", "15m", "A series that gained nothing for this long is forgotten: 10s to 7d."),
     one("history.memory", "32MiB", "Memory for the history of the last hour and the last day: 1MiB to 4GiB."),
     one("history.path", "", "A file that the history is saved to, and read from at start; empty: none."),
+    one("calls.keep", "2000", "Single calls kept in memory for /api/v1/calls, the newest: 0 to 100000."),
     one(
         "governor.cpu",
         "2%",
