@@ -48,13 +48,15 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
         started: clock::monotonic(),
     }));
     let shown = Arc::new(Shown::new(Arc::clone(&registry)));
+    // Their certificates are read before anything is attached.
+    let planned = exporters::planned(&settings, &shown)?;
     let server = HttpServer::start(settings.listen, shown.clone())?;
     shown.count_http(Arc::clone(server.counters()));
     shown.attach(start(&settings, &registry)?);
     let rung = shown.live().map_or("none", |live| live.probe.rung().name());
     tracing::info!(rung, "watching; metrics at http://{}/metrics", server.address());
     announce(&settings);
-    let exporters = Exporters::start(exporters::planned(&settings, &shown)).context("cannot start the exporters")?;
+    let exporters = Exporters::start(planned).context("cannot start the exporters")?;
     shown.count_exporters(exporters.accounts());
     let table = (!options.no_table && std::io::stdout().is_terminal()).then(Table::new);
     watch(&mut signals, &shown, table);

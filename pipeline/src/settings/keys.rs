@@ -126,7 +126,7 @@ pub const KEYS: &[Key] = &[
     one(
         "remote_write.spool_bytes",
         "64MiB",
-        "Most bytes kept of what could not be sent yet; then the oldest goes: 1MiB to 64GiB.",
+        "Most bytes kept of what could not be sent yet; then the oldest goes: 1MiB to 16GiB.",
     ),
     one("remote_write.job", "redtap", "Label job of all series."),
     one("remote_write.instance", "", "Label instance of all series; empty: the name of the host."),

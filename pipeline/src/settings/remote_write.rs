@@ -54,7 +54,7 @@ pub(super) fn remote_write(reader: &mut Reader<'_>) -> Option<RemoteWriteSetting
     let max_samples = reader.number("remote_write.max_samples", 100..=50_000);
     let shards = reader.number("remote_write.shards", 1..=MAX_SHARDS);
     let spool = reader.text("remote_write.spool").map(PathBuf::from);
-    let spool_bytes = reader.bytes("remote_write.spool_bytes", 1 << 20..=64 << 30);
+    let spool_bytes = reader.bytes("remote_write.spool_bytes", 1 << 20..=16 << 30);
     let external_labels = labels(reader);
     Some(RemoteWriteSettings {
         client: client?,
