@@ -32,6 +32,10 @@ pub enum Kit {
     SqlPhp,
     /// Python's database drivers.
     SqlPython,
+    /// Prometheus and promtool.
+    Prometheus,
+    /// VictoriaMetrics, one node.
+    VictoriaMetrics,
 }
 
 impl Kit {
@@ -47,6 +51,8 @@ impl Kit {
             Self::SqlNode => ("sql-node", "sql-node/package-lock.json"),
             Self::SqlPhp => ("sql-php", "sql-php"),
             Self::SqlPython => ("sql-python", "sql-python/requirements.txt"),
+            Self::Prometheus => ("prometheus", "prometheus.txt"),
+            Self::VictoriaMetrics => ("victoria-metrics", "victoria-metrics.txt"),
         }
     }
 

@@ -11,4 +11,5 @@ pub mod mariadb;
 pub mod nginx;
 pub mod postgres;
 pub mod redis;
+pub mod store;
 pub mod web;

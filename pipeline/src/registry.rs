@@ -16,6 +16,7 @@ mod text;
 
 pub use negotiate::{Format, negotiate};
 pub use text::escape_label;
+pub(crate) use text::parse_labels;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;

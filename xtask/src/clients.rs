@@ -20,12 +20,14 @@ const KITS: &[Kit] = &[
     Kit { name: "grpc-rust", source: "grpc-rust", build: grpc_rust },
     Kit { name: "grpc-go", source: "grpc-go", build: grpc_go },
     Kit { name: "kafka", source: "kafka", build: kafka },
+    Kit { name: "prometheus", source: "prometheus.txt", build: prometheus },
     Kit { name: "python", source: "requirements.txt", build: python },
     Kit { name: "sql-go", source: "sql-go", build: sql_go },
     Kit { name: "sql-java", source: "sql-java", build: sql_java },
     Kit { name: "sql-node", source: "sql-node/package-lock.json", build: node },
     Kit { name: "sql-php", source: "sql-php", build: sql_php },
     Kit { name: "sql-python", source: "sql-python/requirements.txt", build: python },
+    Kit { name: "victoria-metrics", source: "victoria-metrics.txt", build: victoria_metrics },
 ];
 
 /// Builds what is missing, all at once: each mostly waits for its registry.
@@ -118,6 +120,42 @@ fn sql_go(source: &Path, target: &Path) -> Result<()> {
     let mut go = Command::new("go");
     go.args(["build", "-mod=readonly", "-o"]).arg(target.join("sql")).arg(".").current_dir(source);
     call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
+}
+
+/// Server and promtool. Service discovery is left out: it needs modules that are not to be had, and half of the build.
+fn prometheus(source: &Path, target: &Path) -> Result<()> {
+    let programs = [("prometheus", "./cmd/prometheus"), ("promtool", "./cmd/promtool")];
+    go_module(source, target, &["-tags", "remove_all_sd"], &programs)
+}
+
+fn victoria_metrics(source: &Path, target: &Path) -> Result<()> {
+    go_module(source, target, &[], &[("victoria-metrics", "./app/victoria-metrics")])
+}
+
+/// Builds programs of a module (`source`: its path and version), which must be built in place: a copy of it that is removed
+/// afterwards.
+fn go_module(source: &Path, target: &Path, flags: &[&str], programs: &[(&str, &str)]) -> Result<()> {
+    let text = std::fs::read_to_string(source)?;
+    let (module, version) = text.trim().split_once(' ').context("a path and a version are wanted")?;
+    let mut download = Command::new("go");
+    download.args(["mod", "download", "-json", &format!("{module}@{version}")]).current_dir(target);
+    let output = download.env("GOFLAGS", "").env("GOTOOLCHAIN", "local").output().context("cannot run go")?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    // Go's own JSON: one member a line.
+    let folder = answer.lines().find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.split('"').next());
+    let folder = folder.with_context(|| format!("go mod download failed:\n{answer}"))?;
+    let copy = target.join("source");
+    if copy.exists() {
+        std::fs::remove_dir_all(&copy)?;
+    }
+    call(Command::new("cp").args(["--recursive", "--no-preserve=mode", folder]).arg(&copy))?;
+    for (name, package) in programs {
+        let mut go = Command::new("go");
+        go.args(["build", "-mod=mod"]).args(flags).arg("-o").arg(target.join(name)).arg(package).current_dir(&copy);
+        go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local").env("GOWORK", "off");
+        call(&mut go)?;
+    }
+    Ok(std::fs::remove_dir_all(&copy)?)
 }
 
 fn sql_java(source: &Path, target: &Path) -> Result<()> {

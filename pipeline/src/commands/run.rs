@@ -53,6 +53,8 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
     }));
     let history = history(&settings);
     let shown = Arc::new(Shown::new(Arc::clone(&registry), Arc::clone(&history)));
+    // Their certificates are read before anything is attached.
+    let planned = exporters::planned(&settings, &shown)?;
     let server = HttpServer::start(settings.http.listen, surface(&settings)?, shown.clone())?;
     shown.count_http(Arc::clone(server.counters()));
     shown.attach(start(&settings, &registry)?);
@@ -60,7 +62,7 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
     let scheme = if settings.http.tls.is_some() { "https" } else { "http" };
     tracing::info!(rung, "watching; metrics at {scheme}://{}/metrics", server.address());
     announce(&settings);
-    let exporters = Exporters::start(exporters::planned(&settings, &shown)).context("cannot start the exporters")?;
+    let exporters = Exporters::start(planned).context("cannot start the exporters")?;
     shown.count_exporters(exporters.accounts());
     let recorder = Recorder::start(history, Arc::clone(&registry), settings.history_path.clone())
         .context("cannot start the thread of the history")?;

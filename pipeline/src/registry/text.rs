@@ -2,6 +2,7 @@
 
 use redtap_stages::flow::delta::Series;
 use redtap_stages::flow::joined::Identity;
+use std::borrow::Cow;
 
 /// Appends a label value: backslash, quote and line feed escaped, as both text formats ask.
 pub fn escape_label(text: &mut String, value: &str) {
@@ -30,6 +31,42 @@ fn label(text: &mut String, name: &str, value: &str) {
     text.push_str("=\"");
     escape_label(text, value);
     text.push('"');
+}
+
+/// Reads labels as [`escape_label`] and its callers here write them; stops at what they would not write.
+pub(crate) fn parse_labels(mut text: &str) -> Vec<(&str, Cow<'_, str>)> {
+    let mut labels = Vec::new();
+    while let Some((name, rest)) = text.split_once("=\"") {
+        let mut escaped = false;
+        let end = rest.bytes().position(|byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        });
+        let Some((value, rest)) = end.and_then(|end| rest.split_at_checked(end)) else { break };
+        labels.push((name, unescape(value)));
+        text = rest.get(1..).map_or("", |rest| rest.strip_prefix(',').unwrap_or(rest));
+    }
+    labels
+}
+
+fn unescape(value: &str) -> Cow<'_, str> {
+    if !value.contains('\\') {
+        return Cow::Borrowed(value);
+    }
+    let mut plain = String::with_capacity(value.len());
+    let mut letters = value.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some('n') => plain.push('\n'),
+                Some(other) => plain.push(other),
+                None => {}
+            },
+            other => plain.push(other),
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// What tells the series of one metric apart.
@@ -83,5 +120,18 @@ mod tests {
         assert_eq!(text, "");
         escape_label(&mut text, "\"\"");
         assert_eq!(text, "\\\"\\\"");
+    }
+
+    #[test]
+    fn labels_are_read_as_they_were_written() {
+        let values = ["plain", "", "a\\b\"c\nd", "\"", "\\", ",x=\"y\"", "é{}"];
+        let mut text = String::new();
+        for (at, value) in values.iter().enumerate() {
+            label(&mut text, &format!("label.{at}"), value);
+        }
+        let read = parse_labels(&text);
+        assert_eq!(read.iter().map(|(_, value)| value.as_ref()).collect::<Vec<_>>(), values);
+        assert_eq!(read.first().map(|(name, _)| *name), Some("label_0"));
+        assert!(parse_labels("a=\"b").is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use super::CpuShare;
 use super::error::Problem;
 use super::keys::is_secret;
-use super::layers::{Layers, MAX_ENTRIES, Written};
+use super::layers::{Layers, MAX_ENTRIES, Said, Written};
 use super::show::HIDDEN;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,11 +18,16 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn one(&self, path: &str) -> &str {
+    pub(super) fn one(&self, path: &str) -> &str {
         match self.layers.get(path).map(|said| &said.value) {
             Some(Written::One(text)) => text.trim(),
             _ => "",
         }
+    }
+
+    /// Who said so; of an entry of a table, who said the table.
+    fn said(&self, path: &str) -> Option<&Said> {
+        self.layers.get(path).or_else(|| self.layers.get(path.rsplit_once('.')?.0))
     }
 
     fn list(&self, path: &str) -> &[String] {
@@ -32,8 +37,8 @@ impl Reader<'_> {
         }
     }
 
-    fn problem(&mut self, path: &str, value: &str, what: impl Display, remedy: impl Display) {
-        let origin = self.layers.get(path).map(|said| said.origin.clone()).unwrap_or_default();
+    pub(super) fn problem(&mut self, path: &str, value: &str, what: impl Display, remedy: impl Display) {
+        let origin = self.said(path).map(|said| said.origin.clone()).unwrap_or_default();
         self.problems.push(Problem {
             key: path.to_owned(),
             value: if is_secret(path) { HIDDEN } else { value }.to_owned(),
@@ -98,7 +103,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Bytes in a range.
+    /// A number of bytes in a range.
     pub(super) fn bytes(&mut self, path: &str, range: RangeInclusive<usize>) -> usize {
         let text = self.one(path).to_owned();
         match parse_bytes(&text) {
@@ -215,7 +220,7 @@ impl Reader<'_> {
         }
         for (name, value) in &table {
             if value.trim().is_empty() {
-                self.problem(&format!("{path}.{name}"), value, "is empty", "write a service name");
+                self.problem(&format!("{path}.{name}"), value, "is empty", "write a value or remove the entry");
             }
         }
         table

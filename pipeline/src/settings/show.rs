@@ -4,8 +4,8 @@ use super::keys::{KEYS, Kind, is_secret};
 use super::layers::{Layers, Said, Written};
 use std::fmt::Write as _;
 
-/// Shown instead of a secret. It is no valid one, so that it is noticed where it is fed back.
-pub(super) const HIDDEN: &str = "<hidden>";
+/// Shown instead of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// Renders all keys, sections in order, one comment line a key with its meaning and origin.
 #[must_use]
@@ -26,9 +26,14 @@ pub(super) fn render(layers: &Layers) -> String {
             section = place;
         }
         let _ = writeln!(text, "# {} ({origin})", key.help);
+        let secret = is_secret(key.path);
         match value {
-            Written::One(value) if is_secret(key.path) && !value.is_empty() => {
-                let _ = writeln!(text, "{name} = {}", quoted(HIDDEN));
+            // Commented out: what is fed back must not hold a password that is none.
+            Written::One(value) if secret && !value.is_empty() => drop(writeln!(text, "# {name} = {HIDDEN}")),
+            Written::Table(table) if secret => {
+                for name in table.keys() {
+                    let _ = writeln!(text, "# {} = {HIDDEN}", quoted(name));
+                }
             }
             Written::One(value) => drop(writeln!(text, "{name} = {}", scalar(value))),
             Written::List(items) => {

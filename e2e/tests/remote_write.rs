@@ -1,0 +1,234 @@
+//! Claim: what a real Prometheus and a real VictoriaMetrics hold after remote write is what the agent itself shows: over
+//! kills of both, nothing lost, nothing twice, in order, and ended series are known to have ended.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use redtap_e2e::agent::Agent;
+use redtap_e2e::can_run_with;
+use redtap_e2e::clients::Kit;
+use redtap_e2e::prometheus::{Metrics, Sample};
+use redtap_e2e::sandbox::Sandbox;
+use redtap_e2e::servers::nginx::Nginx;
+use redtap_e2e::servers::store::{Product, Store};
+use serde_json::Value;
+use std::time::Duration;
+
+const COUNT: &str = "http_server_request_duration_seconds_count";
+const TRAFFIC: &str = "{__name__=~\"(http_server|http_client|traces).+(_count|_sum|_bucket|_total)\"}";
+
+/// nginx in a cgroup that is watched, a store in one that is not.
+struct Ground {
+    watched: Sandbox,
+    beside: Sandbox,
+    nginx: Nginx,
+    store: Store,
+}
+
+impl Ground {
+    fn new(product: Product) -> Self {
+        let (watched, beside) = (Sandbox::new("write").unwrap(), Sandbox::new("store").unwrap());
+        let nginx = Nginx::start(&watched, 1).unwrap();
+        let store = Store::start(&beside, product).unwrap();
+        Self { watched, beside, nginx, store }
+    }
+
+    /// Starts the agent with these further lines in its section.
+    fn agent(&self, lines: &str) -> Agent {
+        let url = self.store.write_url();
+        let config = format!("[remote_write]\nurl = \"{url}\"\ninterval = \"1s\"\ntimeout = \"5s\"\n{lines}\n");
+        self.watched.write("redtap.toml", &config).unwrap();
+        Agent::start(&self.watched, &[]).unwrap()
+    }
+
+    fn load(&self) {
+        self.watched.run("wrk", &["-t", "1", "-c", "4", "-d", "1s", &self.nginx.url("/static/a.html")]).unwrap();
+    }
+
+    /// What the agent shows once it has counted everything that nginx answered since `before`.
+    fn counted(&self, agent: &Agent, before: u64) -> (Metrics, u64) {
+        let all = self.nginx.answered().unwrap().values().sum::<u64>();
+        let metrics = agent.metrics_until(|metrics| metrics.sum(COUNT, &[]) >= all - before).unwrap();
+        assert_eq!(metrics.sum(COUNT, &[]), all - before);
+        (metrics, all)
+    }
+
+    /// Waits until the store holds what the agent shows, at most 40 s.
+    fn wait_stored(&self, wanted: u64) {
+        wait(
+            || self.store.value(&format!("sum({COUNT})")).unwrap() == Some(wanted as f64),
+            || format!("{:?} instead of {wanted}", self.store.value(&format!("sum({COUNT})"))),
+        );
+    }
+
+    /// Waits until each traffic series that the agent shows is stored with that value and those labels, and no other is.
+    fn compare(&self, shown: &Metrics) {
+        let all: Vec<_> = shown.samples.iter().filter(|sample| is_traffic(sample)).collect();
+        assert!(all.len() > 20, "{all:?}");
+        let differing = || {
+            let stored = self.store.query(TRAFFIC).unwrap();
+            let is_stored = |sample: &&&Sample| {
+                let found: Vec<_> = stored.iter().filter(|one| is_of(one, sample)).collect();
+                let value = |one: &Value| one["value"][1].as_str().unwrap().parse::<f64>().unwrap();
+                found.len() == 1 && (value(found[0]) - sample.value).abs() <= sample.value * 1e-12
+            };
+            let missing: Vec<_> = all.iter().filter(|sample| !is_stored(sample)).collect();
+            (missing.len(), stored.len(), format!("{missing:?} in {stored:?}"))
+        };
+        wait(|| matches!(differing(), (0, stored, _) if stored == all.len()), || differing().2);
+    }
+}
+
+fn is_traffic(sample: &Sample) -> bool {
+    ["http_server", "http_client", "traces"].iter().any(|start| sample.name.starts_with(start))
+        && ["_count", "_sum", "_bucket", "_total"].iter().any(|end| sample.name.ends_with(end))
+}
+
+/// True if a stored series has the name and labels of what is shown, and `job` and `instance` besides.
+fn is_of(stored: &Value, shown: &Sample) -> bool {
+    let metric = stored["metric"].as_object().unwrap();
+    metric["__name__"] == shown.name.as_str()
+        && metric["job"] == "redtap"
+        && !metric["instance"].as_str().unwrap().is_empty()
+        && metric.len() == shown.labels.len() + 3
+        && shown.labels.iter().all(|(name, value)| match (name.as_str(), metric.get(name)) {
+            ("le", Some(stored)) => stored.as_str().unwrap().parse::<f64>() == value.parse::<f64>(),
+            (_, stored) => stored.is_some_and(|stored| stored == value.as_str()),
+        })
+}
+
+fn wait(done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+    for _ in 0..400 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{}", otherwise());
+}
+
+fn ready(kits: &[Kit]) -> bool {
+    can_run_with(&["nginx", "wrk"], kits)
+}
+
+/// The account of the exporter adds up, and nothing was given up.
+fn assert_nothing_lost(metrics: &Metrics) {
+    let sum = |name: &str| metrics.sum(name, &[("exporter", "remote_write")]);
+    let undelivered = sum("redtap_export_undelivered_total");
+    assert_eq!(
+        sum("redtap_export_gathered_total"),
+        sum("redtap_export_delivered_total") + undelivered + sum("redtap_export_pending")
+    );
+    assert_eq!(undelivered, 0);
+    assert!(sum("redtap_export_delivered_total") > 0);
+}
+
+#[test]
+fn prometheus_and_the_agent_are_killed_and_nothing_is_lost_or_twice() {
+    if !ready(&[Kit::Prometheus]) {
+        return;
+    }
+    let mut ground = Ground::new(Product::Prometheus);
+    let lines = "spool = \"spool\"\nshards = 2\nmax_samples = 200";
+    let agent = ground.agent(lines);
+    ground.load();
+    let (shown, _) = ground.counted(&agent, 0);
+    ground.wait_stored(shown.sum(COUNT, &[]));
+    ground.compare(&shown);
+    // 2.0 was spoken: only it can say when counters began.
+    assert!(!agent.log().contains("knows only version 1.0"), "{}", agent.log());
+
+    // The receiver dies under load, and comes back.
+    ground.store.kill9().unwrap();
+    ground.load();
+    let (shown, first) = ground.counted(&agent, 0);
+    wait(|| agent.metrics().unwrap().sum("redtap_export_retries_total", &[]) > 2, || agent.log());
+    ground.store.again(&ground.beside).unwrap();
+    ground.wait_stored(shown.sum(COUNT, &[]));
+    ground.compare(&shown);
+    let last_of_first = agent.metrics().unwrap();
+    assert_nothing_lost(&last_of_first);
+
+    // Receiver and agent die, with samples on disk that nobody has.
+    ground.store.kill9().unwrap();
+    ground.load();
+    let (shown, second) = ground.counted(&agent, 0);
+    assert!(second > first);
+    let gathered = agent.metrics().unwrap().sum("redtap_export_gathered_total", &[]);
+    wait(|| agent.metrics().unwrap().sum("redtap_export_gathered_total", &[]) > gathered, || agent.log());
+    agent.kill9().unwrap();
+    ground.store.again(&ground.beside).unwrap();
+    let agent = ground.agent(lines);
+    ground.load();
+    let (again, _) = ground.counted(&agent, second);
+    ground.wait_stored(again.sum(COUNT, &[]));
+    let points = ground.store.points(&format!("{COUNT}{{service_name=\"nginx\"}}")).unwrap();
+    assert_eq!(points.len(), 1, "one series over both lives: {points:?}");
+    let points = points.into_values().next().unwrap();
+    assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0), "{points:?}");
+    // The last of the first life, then the second from its beginning.
+    let resets: Vec<usize> = (1..points.len()).filter(|&at| points[at].1 < points[at - 1].1).collect();
+    assert_eq!(resets.len(), 1, "{points:?}");
+    assert_eq!(points[resets[0] - 1].1, shown.sum(COUNT, &[("service_name", "nginx")]) as f64);
+    assert_eq!(points.last().unwrap().1, again.sum(COUNT, &[("service_name", "nginx")]) as f64);
+    // About one sample a second, over all that happened.
+    let longest = points.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
+    assert!(longest < 10.0, "a hole of {longest} s: {points:?}");
+    let store = ground.store.metrics().unwrap();
+    assert_eq!(store.sum("prometheus_tsdb_out_of_order_samples_total", &[]), 0);
+    assert_nothing_lost(&agent.metrics().unwrap());
+
+    // A clean stop ends all series of this life at once. Of the life that was killed, those that did not come again are
+    // still looked back at.
+    let last = agent.metrics().unwrap();
+    agent.stop().unwrap();
+    let left = ground.store.query("{job=\"redtap\"}").unwrap();
+    let is_shown = |one: &Value| last.samples.iter().any(|sample| is_of(one, sample));
+    let wrong: Vec<_> = left.iter().filter(|one| is_shown(one)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(ground.store.query(&format!("{COUNT}{{service_name=\"nginx\"}}")).unwrap().is_empty());
+}
+
+#[test]
+fn receivers_of_1_0_hold_the_same() {
+    if !ready(&[Kit::Prometheus, Kit::VictoriaMetrics]) {
+        return;
+    }
+    for (product, lines, falls_back) in
+        [(Product::Prometheus, "protocol = \"1.0\"", false), (Product::VictoriaMetrics, "", true)]
+    {
+        let ground = Ground::new(product);
+        let agent = ground.agent(lines);
+        ground.load();
+        let (shown, _) = ground.counted(&agent, 0);
+        ground.wait_stored(shown.sum(COUNT, &[]));
+        ground.compare(&shown);
+        assert_nothing_lost(&agent.metrics().unwrap());
+        let log = agent.stop().unwrap();
+        assert_eq!(log.contains("knows only version 1.0"), falls_back, "{log}");
+        assert_eq!(ground.store.query("{job=\"redtap\"}").unwrap().len(), 0, "{product:?}");
+    }
+}
+
+#[test]
+fn native_histograms_hold_the_same() {
+    if !ready(&[Kit::Prometheus]) {
+        return;
+    }
+    let ground = Ground::new(Product::Prometheus);
+    let agent = ground.agent("native_histograms = true\nprotocol = \"2.0\"");
+    ground.load();
+    let (shown, _) = ground.counted(&agent, 0);
+    let wanted = shown.sum(COUNT, &[]) as f64;
+    let name = COUNT.trim_end_matches("_count");
+    wait(|| ground.store.value(&format!("sum(histogram_count({name}))")).unwrap() == Some(wanted), || agent.log());
+    let sum = ground.store.value(&format!("sum(histogram_sum({name}))")).unwrap().unwrap();
+    let shown_sum: f64 = shown.matching(&format!("{name}_sum"), &[]).map(|sample| sample.value).sum();
+    assert!((sum - shown_sum).abs() <= shown_sum * 1e-12, "{sum} instead of {shown_sum}");
+    // Custom buckets have our very bounds: the share below one of them is exact.
+    let below = shown.sum(&format!("{name}_bucket"), &[("le", "0.005")]) as f64 / wanted;
+    let stored = ground.store.value(&format!("histogram_fraction(-Inf, 0.005, sum({name}))")).unwrap().unwrap();
+    assert!((stored - below).abs() < 1e-9, "{stored} instead of {below}");
+    assert!(ground.store.query(COUNT).unwrap().is_empty(), "no classic series besides");
+    assert_nothing_lost(&agent.metrics().unwrap());
+    agent.stop().unwrap();
+    assert!(ground.store.query("{job=\"redtap\"}").unwrap().is_empty());
+}

@@ -1,0 +1,316 @@
+//! What was gathered, as batches ready to be kept: labels ordered, unique and not empty, series hashed to shards, markers
+//! for series that ended.
+//!
+//! Pure: the time is that of what was gathered. Bound: what it remembers of series is one entry each, so at most the
+//! registry's ([`crate::registry::MAX_SERIES`], [`crate::registry::MAX_TARGETS`]) and the agent's own.
+
+use super::encode::pack;
+use super::wire::{MetricKind, STALE, Symbols, v2};
+use crate::export::Gathered;
+use crate::registry::{Value, parse_labels};
+use crate::self_metrics::HELP;
+use bytes::Bytes;
+use redtap_stages::metric::{Kind, TABLE, Unit};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Schema of native histograms with bounds of one's own.
+const CUSTOM_BUCKETS: i32 = -53;
+/// Between names and values of packed labels; in no UTF-8 text.
+const END: u8 = 0xff;
+
+/// Samples on their way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// Which of the queues.
+    pub(super) shard: u16,
+    /// How many samples.
+    pub(super) samples: u32,
+    /// Made by [`pack`].
+    pub(super) packed: Bytes,
+}
+
+/// How series are made.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) external: BTreeMap<String, String>,
+    /// A histogram counts as one sample, else as many as it has classic series.
+    pub(super) native: bool,
+    pub(super) max_samples: usize,
+    pub(super) shards: u16,
+    /// When the agent began to count, milliseconds since the epoch.
+    pub(super) began_ms: i64,
+}
+
+/// Makes batches; remembers which series there are.
+#[derive(Debug)]
+pub(super) struct Collector {
+    shape: Arc<Shape>,
+    known: HashMap<Box<[u8]>, Known>,
+    round: u64,
+    last_ms: i64,
+}
+
+/// A series that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    round: u64,
+    about: About,
+}
+
+/// What is the same for all series of a metric.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    kind: MetricKind,
+    help: &'static str,
+    unit: &'static str,
+    bounds: Option<&'static [f64]>,
+}
+
+/// The value of a series.
+#[derive(Debug, Clone, Copy)]
+enum Point<'a> {
+    Number(f64),
+    Histogram { buckets: &'a [u64], sum: f64, count: u64 },
+    Ended,
+}
+
+impl Collector {
+    pub(super) fn new(shape: Shape) -> Self {
+        Self { shape: Arc::new(shape), known: HashMap::new(), round: 0, last_ms: 0 }
+    }
+
+    /// All series as of now, and markers for those that are gone.
+    pub(super) fn collect(&mut self, gathered: &Gathered) -> Vec<Batch> {
+        self.round += 1;
+        // A receiver refuses what is not newer than what it has; the wall clock may have been set back.
+        self.last_ms = gathered.at_ms.max(self.last_ms + 1);
+        let mut makers = Makers::new(Arc::clone(&self.shape), self.last_ms);
+        self.traffic(gathered, &mut makers);
+        self.targets(gathered, &mut makers);
+        self.own(gathered, &mut makers);
+        let round = self.round;
+        self.known.retain(|labels, known| {
+            if known.round != round {
+                makers.add(labels, known.about, Point::Ended, 0);
+            }
+            known.round == round
+        });
+        makers.finish()
+    }
+
+    /// Markers for all series: nothing more comes of this agent.
+    pub(super) fn end(&mut self) -> Vec<Batch> {
+        self.last_ms += 1;
+        let mut makers = Makers::new(Arc::clone(&self.shape), self.last_ms);
+        for (labels, known) in self.known.drain() {
+            makers.add(&labels, known.about, Point::Ended, 0);
+        }
+        makers.finish()
+    }
+
+    fn traffic(&mut self, gathered: &Gathered, makers: &mut Makers) {
+        for (entry, family) in TABLE.iter().zip(&gathered.traffic.families) {
+            let (kind, bounds) = match entry.kind {
+                Kind::Counter => (MetricKind::Counter, None),
+                Kind::Histogram(bounds) => (MetricKind::Histogram, Some(bounds)),
+            };
+            let unit = if entry.unit == Unit::Seconds { "seconds" } else { "" };
+            let about = About { kind, help: entry.help, unit, bounds };
+            for sample in family {
+                let start = u128::from(sample.created.0) + u128::from(gathered.traffic.wall_offset);
+                let start = i64::try_from(start / 1_000_000).unwrap_or(0);
+                let point = match &sample.value {
+                    Value::Count(count) => Point::Number(float(u128::from(*count))),
+                    Value::Histogram { buckets, sum, count } => {
+                        let scale = if entry.unit == Unit::Seconds { 1e9 } else { 1.0 };
+                        Point::Histogram { buckets, sum: float(*sum) / scale, count: *count }
+                    }
+                };
+                let labels = parse_labels(&sample.labels);
+                let labels = labels.iter().map(|(name, value)| (*name, value.as_ref()));
+                self.series(entry.prometheus, labels, about, point, start, makers);
+            }
+        }
+    }
+
+    fn targets(&mut self, gathered: &Gathered, makers: &mut Makers) {
+        let help = "Attributes of the services that are watched.";
+        let about = About { kind: MetricKind::Gauge, help, unit: "", bounds: None };
+        for target in &gathered.traffic.targets {
+            let labels = parse_labels(target);
+            let labels = labels.iter().map(|(name, value)| (*name, value.as_ref()));
+            self.series("target_info", labels, about, Point::Number(1.0), 0, makers);
+        }
+    }
+
+    fn own(&mut self, gathered: &Gathered, makers: &mut Makers) {
+        for sample in &gathered.own {
+            let help = HELP.iter().find(|(name, _)| *name == sample.name).map_or("", |(_, help)| help);
+            let kind = if sample.counter { MetricKind::Counter } else { MetricKind::Gauge };
+            let about = About { kind, help, unit: "", bounds: None };
+            let labels = sample.labels.iter().map(|(name, value)| (*name, value.as_str()));
+            let start = if sample.counter { self.shape.began_ms } else { 0 };
+            self.series(&sample.name, labels, about, Point::Number(sample.value), start, makers);
+        }
+    }
+
+    fn series<'a>(
+        &mut self,
+        name: &str,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        about: About,
+        point: Point<'_>,
+        start_ms: i64,
+        makers: &mut Makers,
+    ) {
+        let labels = packed_labels(name, labels, &self.shape.external);
+        let round = self.round;
+        let known = self.known.entry(labels.clone()).or_insert(Known { round: 0, about });
+        // A series that is there twice would be refused as a whole request.
+        if known.round != round {
+            known.round = round;
+            makers.add(&labels, about, point, start_ms);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "samples are floats")]
+fn float(value: u128) -> f64 {
+    value as f64
+}
+
+/// Ordered by name, each name once, none empty: name, [`END`], value, [`END`], and so on.
+fn packed_labels<'a>(
+    name: &str,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    external: &BTreeMap<String, String>,
+) -> Box<[u8]> {
+    let mut all: BTreeMap<&str, &str> = BTreeMap::from([("__name__", name)]);
+    for (name, value) in labels.filter(|(name, value)| !name.is_empty() && !value.is_empty()) {
+        all.entry(name).or_insert(value);
+    }
+    for (name, value) in external.iter().filter(|(_, value)| !value.is_empty()) {
+        all.entry(name).or_insert(value);
+    }
+    let mut packed = Vec::with_capacity(256);
+    for (name, value) in all {
+        packed.extend_from_slice(name.as_bytes());
+        packed.push(END);
+        packed.extend_from_slice(value.as_bytes());
+        packed.push(END);
+    }
+    packed.into_boxed_slice()
+}
+
+/// A maker of batches for each shard.
+struct Makers {
+    shape: Arc<Shape>,
+    at_ms: i64,
+    open: Vec<Maker>,
+    done: Vec<Batch>,
+}
+
+#[derive(Default)]
+struct Maker {
+    symbols: Symbols,
+    timeseries: Vec<v2::TimeSeries>,
+    samples: usize,
+}
+
+impl Makers {
+    fn new(shape: Arc<Shape>, at_ms: i64) -> Self {
+        let open = (0..shape.shards.max(1)).map(|_| Maker::default()).collect();
+        Self { shape, at_ms, open, done: Vec::new() }
+    }
+
+    fn add(&mut self, labels: &[u8], about: About, point: Point<'_>, start_ms: i64) {
+        // A bucket for each bound and for +Inf, sum and count.
+        let weight = about.bounds.filter(|_| !self.shape.native).map_or(1, |bounds| bounds.len() + 3);
+        let shard = crc32fast::hash(labels) % u32::from(self.shape.shards.max(1));
+        let Some(maker) = self.open.get_mut(shard as usize) else { return };
+        let shard = u16::try_from(shard).unwrap_or(0);
+        if maker.samples + weight > self.shape.max_samples {
+            self.done.extend(std::mem::take(maker).batch(shard));
+        }
+        maker.add(labels, about, point, self.at_ms, start_ms);
+        maker.samples += weight;
+    }
+
+    fn finish(self) -> Vec<Batch> {
+        let mut done = self.done;
+        for (shard, maker) in self.open.into_iter().enumerate() {
+            done.extend(maker.batch(u16::try_from(shard).unwrap_or(0)));
+        }
+        done
+    }
+}
+
+impl Maker {
+    fn add(&mut self, labels: &[u8], about: About, point: Point<'_>, timestamp: i64, start_timestamp: i64) {
+        let texts = labels.split(|&byte| byte == END).filter_map(|text| std::str::from_utf8(text).ok());
+        // The last is the nothing after the last END.
+        let mut labels_refs: Vec<u32> = texts.map(|text| self.symbols.number(text)).collect();
+        labels_refs.pop();
+        let metadata = v2::Metadata {
+            kind: about.kind.into(),
+            help_ref: self.symbols.number(about.help),
+            unit_ref: self.symbols.number(about.unit),
+        };
+        let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+        match (point, about.bounds) {
+            (Point::Number(value), _) => samples.push(v2::Sample { value, timestamp, start_timestamp }),
+            (Point::Ended, None) => samples.push(v2::Sample { value: STALE, timestamp, start_timestamp }),
+            (Point::Ended, Some(bounds)) => {
+                histograms.push(histogram(bounds, &[], STALE, 0, timestamp, start_timestamp));
+            }
+            (Point::Histogram { buckets, sum, count }, bounds) => {
+                histograms.push(histogram(bounds.unwrap_or_default(), buckets, sum, count, timestamp, start_timestamp));
+            }
+        }
+        self.timeseries.push(v2::TimeSeries { labels_refs, samples, histograms, metadata: Some(metadata) });
+    }
+
+    fn batch(self, shard: u16) -> Option<Batch> {
+        if self.timeseries.is_empty() {
+            return None;
+        }
+        let samples = u32::try_from(self.samples).unwrap_or(u32::MAX);
+        let request = v2::Request { symbols: self.symbols.into_list(), timeseries: self.timeseries };
+        Some(Batch { shard, samples, packed: pack(&request) })
+    }
+}
+
+fn histogram(
+    bounds: &[f64],
+    buckets: &[u64],
+    sum: f64,
+    count: u64,
+    timestamp: i64,
+    start_timestamp: i64,
+) -> v2::Histogram {
+    let mut before = 0_i64;
+    let deltas: Vec<i64> = buckets
+        .iter()
+        .take(bounds.len() + 1)
+        .map(|&count| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            count - std::mem::replace(&mut before, count)
+        })
+        .collect();
+    let length = u32::try_from(deltas.len()).unwrap_or(0);
+    let spans = if length == 0 { Vec::new() } else { vec![v2::Span { offset: 0, length }] };
+    v2::Histogram {
+        count: Some(count),
+        sum,
+        schema: CUSTOM_BUCKETS,
+        spans,
+        deltas,
+        timestamp,
+        bounds: bounds.to_vec(),
+        start_timestamp,
+    }
+}
+
+#[cfg(test)]
+mod tests;

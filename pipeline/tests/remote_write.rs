@@ -1,0 +1,230 @@
+//! Remote write's rules for senders, one by one, held against a receiver that says what no real one says when asked to:
+//! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>. What real receivers store is shown in
+//! `e2e/tests/remote_write.rs`.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "in tests a panic is a failure")]
+
+use redtap::clock;
+use redtap::export::{AccountTotals, Exporters, Gather, Gathered, remote_write};
+use redtap::self_metrics::OwnSample;
+use redtap::settings::{RemoteWriteSettings, Sources, load};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// One request as it came.
+struct Asked {
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+    at: Duration,
+}
+
+impl Asked {
+    fn version(&self) -> &str {
+        &self.headers["x-prometheus-remote-write-version"]
+    }
+}
+
+fn now() -> Duration {
+    Duration::from_nanos(clock::monotonic().0)
+}
+
+/// Answers each request by what `answer` makes of it and its number; tells of each.
+fn receiver(answer: impl Fn(usize, &Asked) -> String + Send + Sync + 'static) -> (u16, mpsc::Receiver<Asked>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (told, asked) = mpsc::channel();
+    let answer = Arc::new((answer, AtomicU64::new(0)));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (told, answer) = (told.clone(), Arc::clone(&answer));
+            std::thread::spawn(move || {
+                let mut stream = BufReader::new(stream.unwrap());
+                while let Some(request) = read(&mut stream) {
+                    let number = usize::try_from(answer.1.fetch_add(1, Ordering::SeqCst)).unwrap();
+                    let answer = format!("HTTP/1.1 {}", (answer.0)(number, &request));
+                    if told.send(request).is_err() || stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, asked)
+}
+
+fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    assert_eq!(line, "POST /api/v1/write HTTP/1.1\r\n");
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        assert!(headers.insert(name.to_lowercase(), value.to_owned()).is_none(), "{name} twice");
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    stream.read_exact(&mut body).ok()?;
+    Some(Asked { headers, body, at: now() })
+}
+
+const OK_2_0: &str = "204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 1\r\n\r\n";
+const OK_1_0: &str = "204 No Content\r\n\r\n";
+
+fn refusal(status: &str) -> String {
+    format!("{status}\r\ncontent-length: 2\r\n\r\nno")
+}
+
+/// One sample a gathering, another one each time.
+struct OneSample(AtomicU64);
+
+impl Gather for OneSample {
+    fn gather(&self) -> Gathered {
+        let value = self.0.fetch_add(1, Ordering::Relaxed) as f64;
+        let own = vec![OwnSample { name: "redtap_series".into(), labels: Vec::new(), counter: false, value }];
+        Gathered { at_ms: 1_700_000_000_000, own, ..Gathered::default() }
+    }
+}
+
+fn settings(port: u16, further: &str) -> RemoteWriteSettings {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("redtap.toml");
+    // After the first samples only the end brings more.
+    let text =
+        format!("[remote_write]\nurl = \"http://127.0.0.1:{port}/api/v1/write\"\ninterval = \"1h\"\n{further}\n");
+    std::fs::write(&file, text).unwrap();
+    load(&Sources { file: Some(file), ..Sources::default() }).unwrap().settings.remote_write.unwrap()
+}
+
+fn start(port: u16, further: &str) -> Exporters {
+    let gather = Arc::new(OneSample(AtomicU64::new(0)));
+    Exporters::start(vec![remote_write::exporter(&settings(port, further), gather).unwrap()]).unwrap()
+}
+
+fn next(asked: &mpsc::Receiver<Asked>) -> Asked {
+    asked.recv_timeout(Duration::from_secs(20)).unwrap()
+}
+
+/// Ends it, and gives what it counted in all.
+fn end(exporters: Exporters) -> AccountTotals {
+    let account = Arc::clone(&exporters.accounts()[0]);
+    exporters.stop(Duration::from_secs(20));
+    let totals = account.totals();
+    assert_eq!(totals.gathered, totals.delivered + totals.undelivered.iter().sum::<u64>() + totals.pending);
+    totals
+}
+
+#[test]
+fn a_request_of_2_0_has_the_headers_that_the_specification_asks_for() {
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let exporters = start(port, "bearer_token = \"abc\"\n[remote_write.headers]\nX-Scope-OrgID = \"me\"");
+    let first = next(&asked);
+    for (name, value) in [
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+        ("content-encoding", "snappy"),
+        ("x-prometheus-remote-write-version", "2.0.0"),
+        ("user-agent", concat!("redtap/", env!("CARGO_PKG_VERSION"))),
+        ("authorization", "Bearer abc"),
+        ("x-scope-orgid", "me"),
+    ] {
+        assert_eq!(first.headers[name], value);
+    }
+    // At the end: the last sample and the marker that the series ended, in that order.
+    let totals = end(exporters);
+    assert_eq!((totals.gathered, totals.delivered, totals.retries), (3, 3, 0));
+    let bodies = [next(&asked).body, next(&asked).body];
+    let stale = 0x7ff0_0000_0000_0002_u64.to_le_bytes();
+    let holds = |body: &[u8]| {
+        let plain = snap::raw::Decoder::new().decompress_vec(body).unwrap();
+        plain.windows(8).any(|bytes| bytes == stale)
+    };
+    assert_eq!(bodies.map(|body| holds(&body)), [false, true]);
+}
+
+#[test]
+fn a_receiver_that_only_knows_1_0_gets_the_same_samples_once() {
+    for answer in ["415 Unsupported Media Type", "400 Bad Request", "204 No Content"] {
+        let (port, asked) = receiver(move |_, asked| match (asked.version(), answer) {
+            ("2.0.0", "204 No Content") => OK_1_0.to_owned(),
+            ("2.0.0", answer) => refusal(answer),
+            _ => OK_1_0.to_owned(),
+        });
+        let exporters = start(port, "");
+        assert_eq!(next(&asked).version(), "2.0.0");
+        let second = next(&asked);
+        assert_eq!((second.version(), second.headers["content-type"].as_str()), ("0.1.0", "application/x-protobuf"));
+        let totals = end(exporters);
+        // Two more at the end, and 2.0 is not tried again.
+        assert_eq!((totals.delivered, totals.undelivered, totals.pending), (3, [0; 4], 0), "{answer}");
+        let rest: Vec<Asked> = asked.try_iter().collect();
+        assert!(rest.len() == 2 && rest.iter().all(|asked| asked.version() == "0.1.0"), "{answer}");
+    }
+}
+
+#[test]
+fn what_may_work_later_is_sent_again_as_it_was_after_the_time_that_was_asked_for() {
+    let (port, asked) = receiver(|number, _| match number {
+        0 => "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        1 => refusal("503 Service Unavailable"),
+        2 => refusal("500 Internal Server Error"),
+        _ => OK_2_0.to_owned(),
+    });
+    let exporters = start(port, "");
+    let four = [next(&asked), next(&asked), next(&asked), next(&asked)];
+    assert!(four.iter().all(|asked| asked.body == four[0].body && asked.version() == "2.0.0"));
+    // In full, and then some: jitter is on top. The shortest wait without being told is 250 ms.
+    let waits: Vec<Duration> = four.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    assert!(waits[0] >= Duration::from_millis(1_250), "{waits:?}");
+    assert!(waits[1..].iter().all(|wait| *wait >= Duration::from_millis(250)), "{waits:?}");
+    let totals = end(exporters);
+    assert_eq!((totals.delivered, totals.retries, totals.undelivered), (3, 3, [0; 4]));
+}
+
+#[test]
+fn what_is_refused_for_good_is_not_sent_again() {
+    for status in ["401 Unauthorized", "404 Not Found", "413 Content Too Large", "307 Temporary Redirect"] {
+        let (port, asked) = receiver(move |_, _| refusal(status));
+        let exporters = start(port, "");
+        next(&asked);
+        let totals = end(exporters);
+        assert_eq!((totals.delivered, totals.undelivered, totals.retries), (0, [3, 0, 0, 0], 0), "{status}");
+        assert_eq!(asked.try_iter().count(), 2, "{status}");
+    }
+}
+
+#[test]
+fn at_the_end_there_is_one_last_try_and_what_is_in_memory_is_counted() {
+    let (port, asked) = receiver(|_, _| refusal("503 Service Unavailable"));
+    let exporters = start(port, "");
+    next(&asked);
+    let totals = end(exporters);
+    assert_eq!((totals.delivered, totals.undelivered, totals.pending), (0, [0, 0, 3, 0], 0));
+}
+
+#[test]
+fn what_is_on_disk_is_sent_by_the_next_agent_before_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = format!("spool = \"{}\"", folder.path().join("spool").display());
+    let (port, asked) = receiver(|_, _| refusal("503 Service Unavailable"));
+    let exporters = start(port, &spool);
+    let kept = next(&asked).body;
+    let totals = end(exporters);
+    assert_eq!((totals.delivered, totals.undelivered, totals.pending), (0, [0; 4], 3));
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let exporters = start(port, &spool);
+    assert!(next(&asked).body == kept, "the oldest comes first, as it was");
+    let totals = end(exporters);
+    // Three of the first life; of the second, one at its beginning and two at its end.
+    assert_eq!((totals.gathered, totals.delivered, totals.pending), (6, 6, 0));
+    let files = std::fs::read_dir(folder.path().join("spool")).unwrap();
+    let left: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!left.iter().any(|name| name.contains(".new")), "{left:?}");
+    // Nothing comes a third time: of this life there are two or three, as it is asked to end before or after its beginning.
+    let exporters = start(port, &spool);
+    let totals = end(exporters);
+    assert!(totals.gathered <= 3 && totals.delivered == totals.gathered, "{totals:?}");
+    drop(asked);
+}
