@@ -7,14 +7,17 @@
 //!
 //! Absent: setters, `validate`, options that are filled in later, reloading.
 
+mod client;
 mod error;
 pub mod keys;
 mod layers;
 mod read;
+mod remote_write;
 mod show;
 
 pub use error::{Problem, SettingsError};
 pub use layers::{Layers, Said, Written};
+pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};
 
 use read::Reader;
 use redtap_stages::converge::{Pattern, PatternError};
@@ -215,6 +218,8 @@ pub struct Settings {
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
     pub services: BTreeMap<String, String>,
+    /// Section `remote_write`; none: it is off.
+    pub remote_write: Option<RemoteWriteSettings>,
     /// `log.level`.
     pub log_level: tracing::level_filters::LevelFilter,
 }
@@ -277,6 +282,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         calls_keep: reader.number("calls.keep", 0..=100_000),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
+        remote_write: remote_write::remote_write(reader),
         log_level: log_level(reader),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::CpuShare;
 use super::error::Problem;
-use super::layers::{Layers, MAX_ENTRIES, Written};
+use super::layers::{Layers, MAX_ENTRIES, Said, Written};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -16,11 +16,16 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn one(&self, path: &str) -> &str {
+    pub(super) fn one(&self, path: &str) -> &str {
         match self.layers.get(path).map(|said| &said.value) {
             Some(Written::One(text)) => text.trim(),
             _ => "",
         }
+    }
+
+    /// Who said so; of an entry of a table, who said the table.
+    fn said(&self, path: &str) -> Option<&Said> {
+        self.layers.get(path).or_else(|| self.layers.get(path.rsplit_once('.')?.0))
     }
 
     fn list(&self, path: &str) -> &[String] {
@@ -30,8 +35,9 @@ impl Reader<'_> {
         }
     }
 
-    fn problem(&mut self, path: &str, value: &str, what: impl Display, remedy: impl Display) {
-        let origin = self.layers.get(path).map(|said| said.origin.clone()).unwrap_or_default();
+    pub(super) fn problem(&mut self, path: &str, value: &str, what: impl Display, remedy: impl Display) {
+        let value = if super::keys::is_secret(path) { "" } else { value };
+        let origin = self.said(path).map(|said| said.origin.clone()).unwrap_or_default();
         self.problems.push(Problem {
             key: path.to_owned(),
             value: value.to_owned(),
@@ -89,6 +95,21 @@ impl Reader<'_> {
                 below
             }
             Some(value) => value,
+            None => {
+                self.problem(path, &text, "is not a size", "write a number of bytes, or one with KiB, MiB or GiB");
+                *range.start()
+            }
+        }
+    }
+
+    /// A number of bytes in a range.
+    pub(super) fn bytes(&mut self, path: &str, range: RangeInclusive<usize>) -> usize {
+        let text = self.one(path).to_owned();
+        match parse_bytes(&text) {
+            Some(value) if range.contains(&value) => value,
+            Some(_) => {
+                self.out_of_range(path, &text, show_bytes(*range.start()), show_bytes(*range.end()), *range.start())
+            }
             None => {
                 self.problem(path, &text, "is not a size", "write a number of bytes, or one with KiB, MiB or GiB");
                 *range.start()
@@ -182,7 +203,7 @@ impl Reader<'_> {
         }
         for (name, value) in &table {
             if value.trim().is_empty() {
-                self.problem(&format!("{path}.{name}"), value, "is empty", "write a service name");
+                self.problem(&format!("{path}.{name}"), value, "is empty", "write a value or remove the entry");
             }
         }
         table
