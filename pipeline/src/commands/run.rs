@@ -56,7 +56,7 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
     let rung = shown.live().map_or("none", |live| live.probe.rung().name());
     tracing::info!(rung, "watching; metrics at http://{}/metrics", server.address());
     announce(&settings);
-    let exporters = Exporters::start(exporters::planned(&settings, &shown)).context("cannot start the exporters")?;
+    let exporters = Exporters::start(exporters::planned(&settings, &shown)?).context("cannot start the exporters")?;
     shown.count_exporters(exporters.accounts());
     let table = (!options.no_table && std::io::stdout().is_terminal()).then(Table::new);
     watch(&mut signals, &shown, table);
