@@ -22,6 +22,8 @@ pub enum Kit {
     GrpcRust,
     /// A Kafka broker and its Java client.
     Kafka,
+    /// An OpenTelemetry Collector.
+    OtelCollector,
     /// Go's database drivers.
     SqlGo,
     /// JDBC drivers.
@@ -46,6 +48,7 @@ impl Kit {
             Self::GrpcGo => ("grpc-go", "grpc-go"),
             Self::GrpcRust => ("grpc-rust", "grpc-rust"),
             Self::Kafka => ("kafka", "kafka"),
+            Self::OtelCollector => ("otel-collector", "otel-collector"),
             Self::SqlGo => ("sql-go", "sql-go"),
             Self::SqlJava => ("sql-java", "sql-java"),
             Self::SqlNode => ("sql-node", "sql-node/package-lock.json"),

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod kafka;
 pub mod mariadb;
 pub mod nginx;
+pub mod otel_collector;
 pub mod postgres;
 pub mod redis;
 pub mod store;

@@ -42,6 +42,8 @@ pub const QUEUE: usize = 64;
 pub const MAX_FOLLOWERS: usize = 16;
 /// Calls that a follower may be behind.
 pub const FOLLOWED: usize = 2_048;
+/// Calls that one who follows all of them may be behind: twice as many as are held, which may all go out at once.
+pub const FOLLOWED_ALL: usize = 2 * tie::MAX_HELD;
 /// How often held calls are looked at.
 const LOOK: Nanos = Nanos::from_millis(20);
 /// How often it is asked what is open, while something depends on that.
@@ -202,6 +204,18 @@ impl Calls {
     /// # Errors
     /// Too many do, or everything is being stopped.
     pub fn follow(&self, filter: CallFilter) -> Result<Followed, FollowError> {
+        self.follow_within(filter, FOLLOWED)
+    }
+
+    /// Begins to follow all calls.
+    ///
+    /// # Errors
+    /// As [`Self::follow`].
+    pub fn follow_all(&self) -> Result<Followed, FollowError> {
+        self.follow_within(CallFilter::default(), FOLLOWED_ALL)
+    }
+
+    fn follow_within(&self, filter: CallFilter, room: usize) -> Result<Followed, FollowError> {
         let mut followers = self.shared.followers.lock();
         if self.shared.stop.load(Ordering::Acquire) {
             return Err(FollowError::Stopped);
@@ -210,7 +224,7 @@ impl Calls {
         if followers.len() >= MAX_FOLLOWERS {
             return Err(FollowError::TooMany);
         }
-        let (calls, receiver) = mpsc::channel(FOLLOWED);
+        let (calls, receiver) = mpsc::channel(room);
         let left_out = Arc::new(AtomicU64::new(0));
         followers.push(Follower { filter, calls, left_out: Arc::clone(&left_out) });
         let sampling = Arc::clone(&self.shared.sampling);

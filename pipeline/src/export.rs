@@ -13,6 +13,7 @@
 mod account;
 pub mod backoff;
 pub mod client;
+pub mod otlp;
 pub mod remote_write;
 
 pub use account::{Account, AccountTotals, Reason};

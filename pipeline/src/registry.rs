@@ -85,6 +85,8 @@ pub struct Snapshot {
     pub families: Vec<Vec<Sample>>,
     /// Labels of `target_info`, one entry a target, ordered.
     pub targets: Vec<Arc<str>>,
+    /// What they say, for exporters that do not send text; in the same order.
+    pub identities: Vec<Arc<Identity>>,
     /// As in [`RegistrySettings::wall_offset`].
     pub wall_offset: u64,
 }
@@ -127,7 +129,7 @@ struct Inner {
     free: Vec<usize>,
     by_text: Vec<BTreeMap<Box<str>, usize>>,
     by_address: HashMap<usize, Known, foldhash::fast::RandomState>,
-    targets: BTreeMap<Arc<str>, ()>,
+    targets: BTreeMap<Arc<str>, Arc<Identity>>,
     namespaces: BTreeMap<Box<str>, Box<str>>,
     last_publication: Nanos,
     last_sweep: Nanos,
@@ -198,7 +200,7 @@ impl Registry {
             inner.stats.targets_refused += 1;
             return;
         }
-        inner.targets.insert(labels.into(), ());
+        inner.targets.insert(labels.into(), Arc::new(identity.clone()));
     }
 
     /// No longer shows an identity.
@@ -222,7 +224,14 @@ impl Registry {
             })
             .collect();
         let targets = inner.targets.keys().cloned().collect();
-        Snapshot { families, targets, wall_offset: self.settings.wall_offset }
+        let identities = inner.targets.values().cloned().collect();
+        Snapshot { families, targets, identities, wall_offset: self.settings.wall_offset }
+    }
+
+    /// Who is shown as `target_info` now.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Arc<Identity>> {
+        self.inner.lock().targets.values().cloned().collect()
     }
 
     /// What it did so far.

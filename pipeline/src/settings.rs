@@ -12,13 +12,16 @@ mod error;
 mod http;
 pub mod keys;
 mod layers;
+mod otlp;
 mod read;
 mod remote_write;
 mod show;
+mod standard;
 
 pub use error::{Problem, SettingsError};
 pub use http::{HttpSettings, TokenError, TokenSource};
 pub use layers::{Layers, Said, Written};
+pub use otlp::OtlpSettings;
 pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};
 
 use read::Reader;
@@ -223,6 +226,8 @@ pub struct Settings {
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
     pub services: BTreeMap<String, String>,
+    /// Section `otlp`.
+    pub otlp: OtlpSettings,
     /// Section `remote_write`; none: it is off.
     pub remote_write: Option<RemoteWriteSettings>,
     /// `log.level`.
@@ -253,7 +258,9 @@ impl Loaded {
 pub fn load(sources: &Sources) -> Result<Loaded, SettingsError> {
     let mut problems = Vec::new();
     let layers = layers::gather(sources, &mut problems);
-    let settings = read(&mut Reader { layers: &layers, problems: &mut problems });
+    let mut reader = Reader { layers: &layers, problems: &mut problems };
+    let settings = read(&mut reader);
+    otlp::check(&settings, &mut reader);
     if problems.is_empty() { Ok(Loaded { settings, layers }) } else { Err(SettingsError { problems }) }
 }
 
@@ -284,6 +291,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         calls_keep: reader.number("calls.keep", 0..=100_000),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
+        otlp: otlp::read(reader),
         remote_write: remote_write::remote_write(reader),
         log_level: log_level(reader),
     }

@@ -21,6 +21,7 @@ const KITS: &[Kit] = &[
     Kit { name: "grpc-go", source: "grpc-go", build: grpc_go },
     Kit { name: "kafka", source: "kafka", build: kafka },
     Kit { name: "prometheus", source: "prometheus.txt", build: prometheus },
+    Kit { name: "otel-collector", source: "otel-collector", build: otel_collector },
     Kit { name: "python", source: "requirements.txt", build: python },
     Kit { name: "sql-go", source: "sql-go", build: sql_go },
     Kit { name: "sql-java", source: "sql-java", build: sql_java },
@@ -114,6 +115,12 @@ fn kafka(source: &Path, target: &Path) -> Result<()> {
     std::fs::write(&manifest, "Premain-Class: BrokerCounts\n")?;
     let mut jar = Command::new("jar");
     call(jar.arg("cfm").arg(target.join("counts.jar")).arg(manifest).arg("-C").arg(classes).arg("BrokerCounts.class"))
+}
+
+fn otel_collector(source: &Path, target: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-mod=readonly", "-o"]).arg(target.join("otel-collector")).arg(".").current_dir(source);
+    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
 }
 
 fn sql_go(source: &Path, target: &Path) -> Result<()> {

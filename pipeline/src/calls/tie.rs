@@ -44,6 +44,8 @@ pub struct Call {
     pub joined: Joined,
     /// Its names.
     pub ids: Ids,
+    /// When it was taken in: by then one without an answer was known to have none.
+    pub known: Nanos,
 }
 
 /// What was being answered at one moment, in all shards.
@@ -255,7 +257,7 @@ impl Tie {
             Link::Thread => self.counts.thread += 1,
             Link::Socket => self.counts.socket += 1,
         }
-        out.push(Call { joined: held.joined, ids });
+        out.push(Call { joined: held.joined, ids, known: held.since });
     }
 
     /// With what the request says, or as the first of its trace.

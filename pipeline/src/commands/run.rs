@@ -62,7 +62,7 @@ pub(super) fn run(options: &Run) -> Result<ExitCode> {
     let scheme = if settings.http.tls.is_some() { "https" } else { "http" };
     tracing::info!(rung, "watching; metrics at {scheme}://{}/metrics", server.address());
     announce(&settings);
-    let exporters = Exporters::start(planned).context("cannot start the exporters")?;
+    let exporters = Exporters::start(planned.complete(&shown)?).context("cannot start the exporters")?;
     shown.count_exporters(exporters.accounts());
     let recorder = Recorder::start(history, Arc::clone(&registry), settings.history_path.clone())
         .context("cannot start the thread of the history")?;

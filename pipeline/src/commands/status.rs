@@ -88,6 +88,15 @@ impl Shown {
         &self.registry
     }
 
+    pub(super) fn shared_registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    /// When it was made, monotonic.
+    pub(super) fn started(&self) -> Nanos {
+        self.started
+    }
+
     /// No longer ready: it is being stopped.
     pub(super) fn leave(&self) {
         self.ready.store(false, Ordering::Release);

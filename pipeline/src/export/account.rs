@@ -14,11 +14,16 @@ pub enum Reason {
     Ended,
     /// What is kept on disk could not be read again.
     Unreadable,
+    /// It was not chosen to be sent: sampling.
+    NotSampled,
+    /// It was chosen, but more than may be sent in a second were.
+    Rate,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Refused, Self::Overflow, Self::Ended, Self::Unreadable];
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Overflow, Self::Ended, Self::Unreadable, Self::NotSampled, Self::Rate];
 
     /// As the label says it.
     #[must_use]
@@ -28,6 +33,8 @@ impl Reason {
             Self::Overflow => "overflow",
             Self::Ended => "ended",
             Self::Unreadable => "unreadable",
+            Self::NotSampled => "not_sampled",
+            Self::Rate => "rate",
         }
     }
 }
@@ -137,6 +144,6 @@ mod tests {
         account.undelivered(Reason::Overflow, 3);
         account.undelivered(Reason::Refused, 1);
         let totals = account.totals();
-        assert_eq!((totals.pending, totals.undelivered), (2, [1, 3, 0, 0]));
+        assert_eq!((totals.pending, totals.undelivered), (2, [1, 3, 0, 0, 0, 0]));
     }
 }

@@ -17,7 +17,7 @@ pub enum Targets {
 
 impl Targets {
     /// The target of an exchange, as far as it is shown.
-    pub(super) fn of(self, exchange: &Exchange) -> Cow<'_, str> {
+    pub(crate) fn of(self, exchange: &Exchange) -> Cow<'_, str> {
         let target = exchange.target.as_str();
         let endpoint = exchange.protocol.traits().map(|traits| traits.endpoint);
         match (self, endpoint) {

@@ -16,8 +16,13 @@ use std::time::Duration;
 
 /// The receiver of `section`; none if its `url` is empty. The other keys are checked all the same.
 pub(super) fn client(reader: &mut Reader<'_>, section: &str) -> Option<ClientSettings> {
+    let url = reader.url(&format!("{section}.url"));
+    client_at(reader, section, url)
+}
+
+/// The same, of a section that names its URLs another way.
+pub(super) fn client_at(reader: &mut Reader<'_>, section: &str, url: Option<Url>) -> Option<ClientSettings> {
     let key = |name: &str| format!("{section}.{name}");
-    let url = reader.url(&key("url"));
     let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=Duration::from_secs(300));
     let auth = auth(reader, section);
     let headers = headers(reader, &key("headers"));

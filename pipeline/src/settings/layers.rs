@@ -4,7 +4,7 @@
 
 use super::error::Problem;
 use super::keys::{self, KEYS, Kind};
-use super::{PREFIX, Sources};
+use super::{PREFIX, Sources, standard};
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
 use std::collections::BTreeMap;
 
@@ -37,6 +37,7 @@ pub type Layers = BTreeMap<&'static str, Said>;
 /// Gathers all layers; problems are appended.
 pub(super) fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> Layers {
     let mut layers = defaults();
+    standard::apply(&sources.environment, &mut layers);
     let found = sources.file.as_ref().or_else(|| sources.search.iter().find(|path| path.is_file()));
     if let Some(path) = found {
         let origin = path.display().to_string();
@@ -50,6 +51,7 @@ pub(super) fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> Layers {
         }
     }
     environment(sources, &mut layers, problems);
+    standard::check(&sources.environment, &layers, problems);
     for flag in &sources.flags {
         let value = match keys::find(flag.path).map(|key| key.kind) {
             Some(Kind::List) => Written::List(flag.values.clone()),

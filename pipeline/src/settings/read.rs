@@ -186,6 +186,20 @@ impl Reader<'_> {
         fallback
     }
 
+    /// One value, turned by `turn`, which answers with what is wrong and what to do.
+    pub(super) fn turned<T>(
+        &mut self,
+        path: &str,
+        fallback: T,
+        turn: impl FnOnce(&str) -> Result<T, (&'static str, &'static str)>,
+    ) -> T {
+        let text = self.one(path).to_owned();
+        turn(&text).unwrap_or_else(|(what, remedy)| {
+            self.problem(path, &text, what, remedy);
+            fallback
+        })
+    }
+
     /// A list, each entry turned by `turn`, which answers with what is wrong and what to do.
     pub(super) fn entries<T>(
         &mut self,
@@ -243,6 +257,17 @@ fn parse_percent(text: &str) -> Option<u32> {
     let part: u32 = format!("{part:0<4}").parse().ok()?;
     let whole = whole.parse::<u32>().unwrap_or(u32::MAX);
     Some(whole.saturating_mul(10_000).saturating_add(part))
+}
+
+/// A share from 0 to 1 in millionths: percent, or a decimal fraction as the OpenTelemetry variables have it.
+pub(super) fn parse_ratio(text: &str) -> Option<u32> {
+    let percent = if text.ends_with('%') {
+        text.to_owned()
+    } else {
+        let fraction = text.parse::<f64>().ok().filter(|fraction| (0.0..=1.0).contains(fraction))?;
+        format!("{:.4}%", fraction * 100.0)
+    };
+    parse_percent(&percent).filter(|&millionths| millionths <= 1_000_000)
 }
 
 /// Bytes: a number, or one with `KiB`, `MiB` or `GiB` (also `K`, `M`, `G`, in powers of 1024).

@@ -40,7 +40,7 @@ fn gathered(at_ms: i64, samples: Vec<Sample>) -> Gathered {
     for sample in samples {
         families[sample.series.metric as usize].push(sample);
     }
-    Gathered { at_ms, traffic: Snapshot { families, targets: Vec::new(), wall_offset: 7_000_000 }, own: Vec::new() }
+    Gathered { at_ms, traffic: Snapshot { families, wall_offset: 7_000_000, ..Snapshot::default() }, own: Vec::new() }
 }
 
 /// Labels of a series as text.
