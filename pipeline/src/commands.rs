@@ -6,6 +6,7 @@ mod exporters;
 mod plan;
 mod record;
 mod replay;
+mod rules;
 mod run;
 mod signals;
 mod status;
@@ -39,6 +40,8 @@ enum Command {
     Replay(replay::Replay),
     /// Print the effective configuration, and where each value comes from.
     Config(Probing),
+    /// Print the rules of alarms for Prometheus.
+    Rules(rules::Rules),
     /// Print completions for a shell.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
@@ -57,7 +60,7 @@ struct Run {
 }
 
 /// What stands for keys of the configuration.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct Probing {
     /// The configuration file; otherwise ./redtap.toml, then /etc/redtap/redtap.toml.
     #[arg(long, value_name = "FILE")]
@@ -95,6 +98,11 @@ struct Probing {
 }
 
 impl Probing {
+    /// Of a command that has no flags for keys.
+    fn of_file(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
         let single = [
@@ -146,6 +154,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         Some(Command::Record(record)) => record::record(&record),
         Some(Command::Replay(replay)) => replay::replay(&replay),
         Some(Command::Config(probing)) => config::config(&probing),
+        Some(Command::Rules(rules)) => rules::rules(&rules),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut CommandLine::command(), "redtap", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod alarms;
 pub mod blueprint;
 pub mod capture;
 pub mod chain;

@@ -7,14 +7,17 @@
 //!
 //! Absent: setters, `validate`, options that are filled in later, reloading.
 
+mod alarms;
+pub(crate) mod duration;
 mod error;
 pub mod keys;
 mod layers;
 mod read;
 mod show;
 
+pub use alarms::AlarmSettings;
 pub use error::{Problem, SettingsError};
-pub use layers::{Layers, Said, Written};
+pub use layers::{Layers, Said, Tables, Written};
 
 use read::Reader;
 use redtap_stages::converge::{Pattern, PatternError};
@@ -213,6 +216,8 @@ pub struct Settings {
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
     pub services: BTreeMap<String, String>,
+    /// Section `alarms`.
+    pub alarms: AlarmSettings,
     /// `log.level`.
     pub log_level: tracing::level_filters::LevelFilter,
 }
@@ -274,6 +279,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         series_expiry: reader.duration("series.expiry", Duration::from_secs(10)..=Duration::from_secs(7 * 86_400)),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
+        alarms: alarms::read(reader),
         log_level: log_level(reader),
     }
 }

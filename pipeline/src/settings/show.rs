@@ -12,7 +12,7 @@ pub(super) fn render(layers: &Layers) -> String {
     for key in KEYS {
         let Some(Said { value, origin }) = layers.get(key.path) else { continue };
         let (place, name) = match key.kind {
-            Kind::Table => (key.path, ""),
+            Kind::Table | Kind::Tables(_) => (key.path, ""),
             Kind::One | Kind::List => key.path.rsplit_once('.').unwrap_or(("", key.path)),
         };
         if place != section {
@@ -32,6 +32,15 @@ pub(super) fn render(layers: &Layers) -> String {
             Written::Table(table) => {
                 for (name, value) in table {
                     let _ = writeln!(text, "{} = {}", quoted(name), quoted(value));
+                }
+            }
+            Written::Tables(tables) => {
+                for (name, table) in tables {
+                    let _ = writeln!(text, "\n[{}.{}]", key.path, quoted(name));
+                    for (field, value) in table {
+                        let field: Vec<String> = field.splitn(2, '.').map(quoted).collect();
+                        let _ = writeln!(text, "{} = {}", field.join("."), scalar(value));
+                    }
                 }
             }
         }
