@@ -11,6 +11,8 @@
 //! Metrics: `redtap_export_*` of each account, by exporter and reason. Absent: what is sent, and in which format.
 
 mod account;
+pub mod backoff;
+pub mod client;
 
 pub use account::{Account, AccountTotals, Reason};
 

@@ -8,16 +8,19 @@
 //! Absent: setters, `validate`, options that are filled in later, reloading.
 
 mod alarms;
+mod client;
 pub(crate) mod duration;
 mod error;
 pub mod keys;
 mod layers;
 mod read;
+mod remote_write;
 mod show;
 
 pub use alarms::AlarmSettings;
 pub use error::{Problem, SettingsError};
 pub use layers::{Layers, Said, Tables, Written};
+pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};
 
 use read::Reader;
 use redtap_stages::converge::{Pattern, PatternError};
@@ -218,6 +221,8 @@ pub struct Settings {
     pub services: BTreeMap<String, String>,
     /// Section `alarms`.
     pub alarms: AlarmSettings,
+    /// Section `remote_write`; none: it is off.
+    pub remote_write: Option<RemoteWriteSettings>,
     /// `log.level`.
     pub log_level: tracing::level_filters::LevelFilter,
 }
@@ -280,6 +285,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         alarms: alarms::read(reader),
+        remote_write: remote_write::remote_write(reader),
         log_level: log_level(reader),
     }
 }

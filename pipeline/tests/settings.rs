@@ -175,6 +175,46 @@ fn what_config_prints_can_be_read_again_and_means_the_same() {
 }
 
 #[test]
+fn what_is_secret_is_neither_printed_nor_repeated_in_a_problem() {
+    let text = "[remote_write]\nurl = \"https://host/write\"\nbasic_user = \"me\"\nbasic_password = \"hush1\"\n\
+                [remote_write.headers]\nX-Key = \"hush2\"\n";
+    let (_dir, sources) = with_file(text);
+    let loaded = load(&sources).unwrap();
+    let client = &loaded.settings.remote_write.as_ref().unwrap().client;
+    assert_eq!(client.headers.get("x-key").unwrap(), "hush2");
+    let shown = format!("{}{:?}", loaded.render(), loaded.settings);
+    assert!(!shown.contains("hush"), "{shown}");
+    assert!(shown.contains("# basic_password = (hidden)"), "{shown}");
+    for wrong in [
+        "[remote_write]\nurl = \"https://me:hush@host/\"",
+        "[remote_write]\nurl = \"hush://host/\"",
+        "[remote_write]\nbasic_password = \"hush\"",
+        "[remote_write]\nbasic_password = [\"hush\"]",
+        "[remote_write]\nbearer_token = \"hush\\n1\"",
+        "[remote_write.headers]\nHost = \"hush\"",
+        "[remote_write.headers]\n\"a b\" = \"hush\"",
+    ] {
+        let (_dir, sources) = with_file(wrong);
+        let problems = problems(&sources);
+        assert_eq!(problems.len(), 1, "{wrong}");
+        let said = problems.first().unwrap().to_string();
+        assert!(!said.contains("hush") && said.contains("redtap.toml"), "{said}");
+    }
+}
+
+#[test]
+fn remote_write_is_off_without_a_url_and_checked_all_the_same() {
+    assert_eq!(load(&Sources::default()).unwrap().settings.remote_write, None);
+    let (_dir, sources) = with_file(
+        "[remote_write]\nshards = 99\nspool_bytes = \"1KiB\"\ntls_cert_file = \"c.pem\"\nprotocol = \"3.0\"\n\
+         [remote_write.external_labels]\n__name__ = \"x\"\n",
+    );
+    let keys: Vec<String> = problems(&sources).into_iter().map(|problem| problem.key).collect();
+    let wanted = ["tls_cert_file", "protocol", "shards", "spool_bytes", "external_labels.__name__"];
+    assert_eq!(keys, wanted.map(|name| format!("remote_write.{name}")));
+}
+
+#[test]
 fn every_key_is_documented() {
     let text = include_str!("../../docs/configuration.md");
     for key in keys::KEYS {

@@ -123,8 +123,75 @@ pub const KEYS: &[Key] = &[
         default: "",
         help: "Rules by name; those that are built in can be changed field by field.",
     },
+    one(
+        "remote_write.url",
+        "",
+        "Where to send samples by Prometheus remote write, such as https://host:9090/api/v1/write; empty: nowhere.",
+    ),
+    one("remote_write.interval", "15s", "Time between two samples of a series: 1s to 1h."),
+    one(
+        "remote_write.protocol",
+        "auto",
+        "Version of the protocol: auto (2.0 where the receiver knows it, else 1.0), 1.0 or 2.0.",
+    ),
+    one(
+        "remote_write.native_histograms",
+        "false",
+        "Send each histogram as one native histogram with custom buckets (2.0 only): true or false.",
+    ),
+    one("remote_write.max_samples", "2000", "Most samples of a request: 100 to 50000."),
+    one("remote_write.shards", "1", "Requests at a time, each for series of its own: 1 to 16."),
+    one(
+        "remote_write.spool",
+        "",
+        "Folder that keeps what could not be sent yet, also over a restart; empty: it is kept in memory.",
+    ),
+    one(
+        "remote_write.spool_bytes",
+        "64MiB",
+        "Most bytes kept of what could not be sent yet; then the oldest goes: 1MiB to 64GiB.",
+    ),
+    one("remote_write.job", "redtap", "Label job of all series."),
+    one("remote_write.instance", "", "Label instance of all series; empty: the name of the host."),
+    one("remote_write.timeout", "10s", "A request without an answer for this long is sent again: 100ms to 5m."),
+    one("remote_write.basic_user", "", "User for basic authentication."),
+    one("remote_write.basic_password", "", "Its password; never shown."),
+    one("remote_write.basic_password_file", "", "File that holds the password, read for each request."),
+    one("remote_write.bearer_token", "", "Token for authentication by bearer token; never shown."),
+    one("remote_write.bearer_token_file", "", "File that holds the token, read for each request."),
+    one("remote_write.tls_ca_file", "", "Certificates (PEM) to trust instead of the system's."),
+    one("remote_write.tls_cert_file", "", "The agent's own certificate (PEM), for mutual TLS."),
+    one("remote_write.tls_key_file", "", "Its key (PEM)."),
+    one(
+        "remote_write.tls_server_name",
+        "",
+        "Name that the receiver's certificate must bear; empty: the host of the URL.",
+    ),
+    one("remote_write.tls_insecure", "false", "Take any certificate of the receiver: true or false."),
+    one("remote_write.proxy", "", "HTTP proxy to go through, such as http://proxy:3128."),
+    Key {
+        path: "remote_write.external_labels",
+        kind: Kind::Table,
+        default: "",
+        help: "Labels added to each series that has none of that name, such as cluster.",
+    },
+    Key {
+        path: "remote_write.headers",
+        kind: Kind::Table,
+        default: "",
+        help: "Headers sent with each request, such as X-Scope-OrgID; values are never shown.",
+    },
     one("log.level", "info", "What goes to standard error: off, error, warn, info, debug or trace."),
 ];
+
+/// Names of keys whose values are never shown, in whatever section; of a table, all entries.
+const SECRETS: &[&str] = &["basic_password", "bearer_token", "headers"];
+
+/// True if the value of this key, or of this entry of a table, must not be shown.
+#[must_use]
+pub fn is_secret(path: &str) -> bool {
+    path.split('.').skip(1).any(|name| SECRETS.contains(&name))
+}
 
 /// The key with this path.
 #[must_use]

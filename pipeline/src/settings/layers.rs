@@ -216,7 +216,7 @@ fn shown(value: &Value) -> String {
 fn wrong_kind(path: &str, value: &str, origin: &str, wanted: &str) -> Problem {
     Problem {
         key: path.to_owned(),
-        value: value.to_owned(),
+        value: if keys::is_secret(path) { String::new() } else { value.to_owned() },
         origin: origin.to_owned(),
         what: "has the wrong shape".to_owned(),
         remedy: format!("write {wanted}"),

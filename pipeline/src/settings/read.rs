@@ -3,7 +3,7 @@
 use super::CpuShare;
 use super::duration::{parse as parse_duration, show as show_duration};
 use super::error::Problem;
-use super::layers::{Layers, MAX_ENTRIES, Tables, Written};
+use super::layers::{Layers, MAX_ENTRIES, Said, Tables, Written};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -17,11 +17,16 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn one(&self, path: &str) -> &str {
+    pub(super) fn one(&self, path: &str) -> &str {
         match self.layers.get(path).map(|said| &said.value) {
             Some(Written::One(text)) => text.trim(),
             _ => "",
         }
+    }
+
+    /// Who said so; of an entry of a table, who said the table.
+    fn said(&self, path: &str) -> Option<&Said> {
+        self.layers.get(path).or_else(|| self.layers.get(path.rsplit_once('.')?.0))
     }
 
     fn list(&self, path: &str) -> &[String] {
@@ -44,7 +49,8 @@ impl Reader<'_> {
         what: impl Display,
         remedy: impl Display,
     ) {
-        let origin = self.layers.get(key).map(|said| said.origin.clone()).unwrap_or_default();
+        let value = if super::keys::is_secret(key) { "" } else { value };
+        let origin = self.said(key).map(|said| said.origin.clone()).unwrap_or_default();
         self.problems.push(Problem {
             key: path.to_owned(),
             value: value.to_owned(),
@@ -102,6 +108,21 @@ impl Reader<'_> {
                 below
             }
             Some(value) => value,
+            None => {
+                self.problem(path, &text, "is not a size", "write a number of bytes, or one with KiB, MiB or GiB");
+                *range.start()
+            }
+        }
+    }
+
+    /// A number of bytes in a range.
+    pub(super) fn bytes(&mut self, path: &str, range: RangeInclusive<usize>) -> usize {
+        let text = self.one(path).to_owned();
+        match parse_bytes(&text) {
+            Some(value) if range.contains(&value) => value,
+            Some(_) => {
+                self.out_of_range(path, &text, show_bytes(*range.start()), show_bytes(*range.end()), *range.start())
+            }
             None => {
                 self.problem(path, &text, "is not a size", "write a number of bytes, or one with KiB, MiB or GiB");
                 *range.start()
@@ -181,11 +202,6 @@ impl Reader<'_> {
             }
         }
         values
-    }
-
-    /// Text as it is.
-    pub(super) fn text(&self, path: &str) -> String {
-        self.one(path).to_owned()
     }
 
     /// Tables by name.

@@ -1,6 +1,7 @@
 //! The effective configuration as TOML that can be fed back, each key with who said so.
 
-use super::keys::{KEYS, Kind};
+use super::client::HIDDEN;
+use super::keys::{KEYS, Kind, is_secret};
 use super::layers::{Layers, Said, Written};
 use std::fmt::Write as _;
 
@@ -23,7 +24,15 @@ pub(super) fn render(layers: &Layers) -> String {
             section = place;
         }
         let _ = writeln!(text, "# {} ({origin})", key.help);
+        let secret = is_secret(key.path);
         match value {
+            // Commented out: what is fed back must not hold a password that is none.
+            Written::One(value) if secret && !value.is_empty() => drop(writeln!(text, "# {name} = {HIDDEN}")),
+            Written::Table(table) if secret => {
+                for name in table.keys() {
+                    let _ = writeln!(text, "# {} = {HIDDEN}", quoted(name));
+                }
+            }
             Written::One(value) => drop(writeln!(text, "{name} = {}", scalar(value))),
             Written::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();

@@ -1,0 +1,315 @@
+//! The HTTP client of everything that sends: remote write, OTLP, alarms. A thin wrapper around `reqwest`.
+//!
+//! Life cycle: [`ClientSettings`] (checked when the configuration is read) -> [`Client::new`] -> [`Client::send`] for each
+//! request, which answers with an [`Outcome`]: delivered, to be sent again, or refused for good.
+//!
+//! **Invariant:** no secret is in `Debug`, a log line or an error: passwords and tokens are [`Secret`]s, headers of the
+//! configuration are marked sensitive, and what a receiver said is searched for both before anyone sees it.
+//!
+//! Bounds: a request ends after [`ClientSettings::timeout`] in all; of an answer [`MAX_ANSWER`] bytes are read, of a
+//! refusal [`MAX_REASON`]. Redirections are not followed: a body and its credentials go where the configuration says.
+//! Proxies are those of the configuration, never of the environment.
+//!
+//! Absent: retrying (see [`super::backoff`]), counting, compression, reading certificates anew while running.
+
+mod answer;
+mod secret;
+mod tls;
+
+pub use answer::{Answer, Failure, MAX_ANSWER, MAX_REASON, Outcome};
+pub use secret::{MAX_SECRET, Secret};
+
+use crate::clock;
+use answer::Meaning;
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use rustls::pki_types::ServerName;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What every receiver is told that we are.
+pub const USER_AGENT: &str = concat!("redtap/", env!("CARGO_PKG_VERSION"));
+
+/// How to prove who we are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// RFC 7617.
+    Basic {
+        /// Without a colon.
+        user: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// RFC 6750.
+    Bearer(Secret),
+}
+
+/// How to prove who the receiver is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsSettings {
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate chain and its key, both PEM: mutual TLS.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the receiver's certificate must bear; none: the host of the URL.
+    pub server_name: Option<ServerName<'static>>,
+    /// Take any certificate.
+    pub insecure: bool,
+}
+
+/// How to reach a receiver. Nothing in it can be wrong but what the files hold.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// Where to; http or https, without user and password.
+    pub url: Url,
+    /// Most time that one request may take, until the end of the answer.
+    pub timeout: Duration,
+    /// Who we are.
+    pub auth: Auth,
+    /// Sent with every request; values may be secret.
+    pub headers: HeaderMap,
+    /// TLS, if the URL asks for it.
+    pub tls: TlsSettings,
+    /// HTTP proxy, likewise without user and password.
+    pub proxy: Option<Url>,
+}
+
+impl ClientSettings {
+    /// Of this URL, and nothing else.
+    #[must_use]
+    pub fn new(url: Url, timeout: Duration) -> Self {
+        Self { url, timeout, auth: Auth::None, headers: HeaderMap::new(), tls: TlsSettings::default(), proxy: None }
+    }
+}
+
+impl std::fmt::Debug for ClientSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientSettings")
+            .field("url", &shown(&self.url))
+            .field("timeout", &self.timeout)
+            .field("auth", &self.auth)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy.as_ref().map(shown))
+            .finish()
+    }
+}
+
+/// A URL as it may be shown: without user, password, query and fragment.
+#[must_use]
+pub fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A certificate or key.
+    #[error("cannot use {path}: {why}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// rustls did not take what the files hold.
+    #[error("the certificates cannot be used")]
+    Tls(#[source] rustls::Error),
+    /// The roots do not make a verifier.
+    #[error("the trusted certificates cannot be used: {0}")]
+    Roots(String),
+    /// Nothing to trust.
+    #[error("this system has no trusted certificates; name a file of them (tls_ca_file)")]
+    NoRoots,
+    /// Anything else.
+    #[error("cannot make an HTTP client")]
+    Build(#[source] reqwest::Error),
+}
+
+/// Which answers are worth another try, besides no answer at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retryable {
+    /// 429 and all 5xx: remote write, Alertmanager, webhooks.
+    ServerErrors,
+    /// 429, 502, 503 and 504: OTLP.
+    Overload,
+}
+
+/// One request. Cheap to clone, so that it can be sent again.
+#[derive(Debug, Clone)]
+pub struct Request {
+    method: Method,
+    url: Option<Url>,
+    headers: HeaderMap,
+    body: Bytes,
+    retryable: Retryable,
+}
+
+impl Request {
+    /// A `POST` to the URL of the settings.
+    #[must_use]
+    pub fn post(body: Bytes, retryable: Retryable) -> Self {
+        Self { method: Method::POST, url: None, headers: HeaderMap::new(), body, retryable }
+    }
+
+    /// A `GET` of the URL of the settings.
+    #[must_use]
+    pub fn get(retryable: Retryable) -> Self {
+        Self { method: Method::GET, url: None, headers: HeaderMap::new(), body: Bytes::new(), retryable }
+    }
+
+    /// To this URL instead, made from that of the settings: credentials go there.
+    #[must_use]
+    pub fn to(mut self, url: Url) -> Self {
+        self.url = Some(url);
+        self
+    }
+
+    /// With this header, instead of one of the same name in the settings.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// Sends requests to one receiver. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    settings: ClientSettings,
+}
+
+impl Client {
+    /// A client; reads the certificates, connects to nothing.
+    ///
+    /// # Errors
+    /// A certificate or key cannot be used.
+    pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .timeout(settings.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if let Some(proxy) = &settings.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(ClientError::Build)?);
+        }
+        // Without https nothing needs the roots of the system, which there may be none of.
+        let https = |url: &Url| url.scheme() == "https";
+        let tls = if https(&settings.url) || settings.proxy.as_ref().is_some_and(https) {
+            tls::config(&settings.tls)?
+        } else {
+            tls::config(&TlsSettings { insecure: true, ..TlsSettings::default() })?
+        };
+        let http = builder.tls_backend_preconfigured(tls).build().map_err(ClientError::Build)?;
+        Ok(Self { http, settings })
+    }
+
+    /// How it reaches the receiver.
+    #[must_use]
+    pub const fn settings(&self) -> &ClientSettings {
+        &self.settings
+    }
+
+    /// Sends one request, once.
+    pub async fn send(&self, request: Request) -> Outcome {
+        let again = |why| Outcome::Retry { why, after: None };
+        let Some((authorization, mut secrets)) = self.authorization().await else { return again(Failure::Credentials) };
+        let mut headers = self.settings.headers.clone();
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        headers.extend(request.headers);
+        let url = request.url.unwrap_or_else(|| self.settings.url.clone());
+        let sent = self.http.request(request.method, url).headers(headers).body(request.body).send().await;
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => return again(failure(&error)),
+        };
+        let (status, meaning) = (response.status().as_u16(), answer::meaning(response.status(), request.retryable));
+        let headers = std::mem::take(response.headers_mut());
+        match meaning {
+            Meaning::Retry => {
+                let now = clock::monotonic().0.saturating_add_signed(clock::wall_offset_ns());
+                let after = answer::retry_after(&headers, Duration::from_nanos(now));
+                Outcome::Retry { why: Failure::Status(status), after }
+            }
+            // The status is the answer; a body that breaks off changes nothing of it.
+            Meaning::Delivered => {
+                let body = beginning(&mut response, MAX_ANSWER).await;
+                Outcome::Delivered(Answer { status, headers, body })
+            }
+            Meaning::Refused => {
+                let body = beginning(&mut response, MAX_REASON * 4).await;
+                let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+                secrets.extend(self.settings.headers.values().filter(|value| value.is_sensitive()).filter_map(text));
+                Outcome::Refused { status, headers, said: answer::said(&body, &secrets) }
+            }
+        }
+    }
+
+    /// The header, and what in it is secret. None: it cannot be made.
+    async fn authorization(&self) -> Option<(Option<HeaderValue>, Vec<String>)> {
+        let (secret, text) = match &self.settings.auth {
+            Auth::None => return Some((None, Vec::new())),
+            Auth::Basic { user, password } => {
+                let password = password.reveal().await.ok()?;
+                let text = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+                (password, text)
+            }
+            Auth::Bearer(token) => {
+                let token = token.reveal().await.ok()?;
+                let text = format!("Bearer {token}");
+                (token, text)
+            }
+        };
+        let mut value = HeaderValue::try_from(&text).ok()?;
+        value.set_sensitive(true);
+        // An answer may repeat either of them.
+        let encoded = text.split_once(' ').map(|(_, encoded)| encoded.to_owned()).unwrap_or_default();
+        Some((Some(value), vec![encoded, secret]))
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        Failure::Timeout
+    } else if error.is_connect() {
+        Failure::Connect
+    } else {
+        Failure::Broken
+    }
+}
+
+async fn beginning(response: &mut reqwest::Response, most: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = most.saturating_sub(body.len());
+        body.extend(chunk.iter().take(room));
+        if body.len() >= most {
+            break;
+        }
+    }
+    body
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| chunk.get(at).copied().map_or(0, u32::from);
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let letter = LETTERS.get((group >> (18 - 6 * at) & 63) as usize).copied().unwrap_or(b'=');
+            text.push(if at <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

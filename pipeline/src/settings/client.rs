@@ -1,0 +1,158 @@
+//! How to reach a receiver: the keys that every section of an exporter has, read alike.
+//!
+//! `url` (empty: none), `timeout`, `basic_user`, `basic_password`, `basic_password_file`, `bearer_token`,
+//! `bearer_token_file`, `headers`, `tls_ca_file`, `tls_cert_file`, `tls_key_file`, `tls_server_name`, `tls_insecure`, `proxy`.
+
+use super::read::Reader;
+use crate::export::client::{Auth, ClientSettings, Secret, TlsSettings};
+use reqwest::Url;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT,
+};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Stands for what must not be shown.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// The receiver of `section`; none if its `url` is empty. The other keys are checked all the same.
+pub(super) fn client(reader: &mut Reader<'_>, section: &str) -> Option<ClientSettings> {
+    let key = |name: &str| format!("{section}.{name}");
+    let url = reader.url(&key("url"));
+    let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=Duration::from_secs(300));
+    let auth = auth(reader, section);
+    let headers = headers(reader, &key("headers"));
+    let identity = identity(reader, section);
+    let server_name = reader.text(&key("tls_server_name")).and_then(|text| match text.clone().try_into() {
+        Ok(name) => Some(name),
+        Err(_) => {
+            reader.problem(&key("tls_server_name"), &text, "is not a name", "write the name of a host or an address");
+            None
+        }
+    });
+    let ca_file = reader.text(&key("tls_ca_file")).map(PathBuf::from);
+    let insecure = reader.flag(&key("tls_insecure"));
+    let proxy = reader.url(&key("proxy"));
+    let tls = TlsSettings { ca_file, identity, server_name, insecure };
+    Some(ClientSettings { url: url?, timeout, auth, headers, tls, proxy })
+}
+
+fn auth(reader: &mut Reader<'_>, section: &str) -> Auth {
+    let user = reader.text(&format!("{section}.basic_user"));
+    let password = secret(reader, section, "basic_password");
+    let token = secret(reader, section, "bearer_token");
+    let key = format!("{section}.basic_user");
+    match (user, password, token) {
+        (Some(user), _, Some(_)) => {
+            reader.problem(&key, &user, "is written besides bearer_token", "keep one of the two");
+            Auth::None
+        }
+        (Some(user), _, None) if user.contains(':') => {
+            reader.problem(&key, &user, "has a colon, which ends the name (RFC 7617)", "write the name without it");
+            Auth::None
+        }
+        (Some(user), password, None) => {
+            Auth::Basic { user, password: password.unwrap_or_else(|| Secret::Value(String::new())) }
+        }
+        (None, Some(_), _) => {
+            let key = format!("{section}.basic_password");
+            reader.problem(&key, HIDDEN, "has no user", "write its name as basic_user");
+            Auth::None
+        }
+        (None, None, Some(token)) => Auth::Bearer(token),
+        (None, None, None) => Auth::None,
+    }
+}
+
+/// A value, or the file that `NAME_file` names.
+fn secret(reader: &mut Reader<'_>, section: &str, name: &str) -> Option<Secret> {
+    let key = format!("{section}.{name}");
+    let value = reader.text(&key);
+    let file = reader.text(&format!("{key}_file"));
+    if value.is_some() && file.is_some() {
+        reader.problem(&key, HIDDEN, format!("is written besides {name}_file"), "keep one of the two");
+    }
+    if value.as_ref().is_some_and(|value| HeaderValue::try_from(value).is_err()) {
+        reader.problem(&key, HIDDEN, "holds what no header can hold", "write it without control characters");
+    }
+    value.map(Secret::Value).or(file.map(|file| Secret::File(file.into())))
+}
+
+fn identity(reader: &mut Reader<'_>, section: &str) -> Option<(PathBuf, PathBuf)> {
+    let key = |name: &str| format!("{section}.{name}");
+    let (certificate, private) = (reader.text(&key("tls_cert_file")), reader.text(&key("tls_key_file")));
+    match (certificate, private) {
+        (Some(certificate), Some(private)) => Some((certificate.into(), private.into())),
+        (Some(certificate), None) => {
+            reader.problem(&key("tls_cert_file"), &certificate, "has no key", "name it in tls_key_file");
+            None
+        }
+        (None, Some(private)) => {
+            reader.problem(&key("tls_key_file"), &private, "has no certificate", "name it in tls_cert_file");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// All values are treated as secret: headers are a usual place for keys.
+fn headers(reader: &mut Reader<'_>, key: &str) -> HeaderMap {
+    let ours = [AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT];
+    let mut headers = HeaderMap::new();
+    for (name, value) in reader.table(key) {
+        let place = format!("{key}.{name}");
+        match (HeaderName::try_from(&name), HeaderValue::try_from(&value)) {
+            (Ok(name), _) if ours.contains(&name) => {
+                reader.problem(&place, HIDDEN, "is a header that redtap makes itself", "remove it");
+            }
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+            (Err(_), _) => {
+                reader.problem(&place, HIDDEN, "is not the name of a header", "write one such as X-Scope-OrgID")
+            }
+            (_, Err(_)) => {
+                reader.problem(&place, HIDDEN, "holds what no header can hold", "write it without control characters");
+            }
+        }
+    }
+    headers
+}
+
+impl Reader<'_> {
+    /// A text; `None` for an empty one.
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        let text = self.one(path);
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, path: &str) -> bool {
+        self.word(path, ("false", false), &[("true", true)])
+    }
+
+    /// An http or https URL without user and password; `None` for an empty one.
+    pub(super) fn url(&mut self, path: &str) -> Option<Url> {
+        let text = self.text(path)?;
+        let remedy = "write one such as https://host:9090/api/v1/write";
+        match Url::parse(&text) {
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                self.problem(
+                    path,
+                    HIDDEN,
+                    "has a user or password in it",
+                    "write them as basic_user and basic_password",
+                );
+                None
+            }
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Some(url),
+            // It may hold a password: it is not repeated.
+            _ => {
+                self.problem(path, HIDDEN, "is not an http or https URL", remedy);
+                None
+            }
+        }
+    }
+}
