@@ -9,12 +9,16 @@
 //! Metrics: `redtap_alarms`, `redtap_alarm_*`, and `redtap_export_*` of each receiver. Absent: silences, routing, grouping:
 //! that is what Alertmanager is for.
 
+pub mod body;
+pub mod desk;
+pub mod drive;
 pub mod evaluate;
 pub mod groups;
 pub mod keep;
 pub mod phase;
 pub mod prometheus;
 pub mod rule;
+pub mod send;
 pub mod subject;
 pub mod text;
 pub mod window;

@@ -1,6 +1,7 @@
 //! The commands, one module each, and the command line.
 
 mod config;
+mod dashboards;
 mod doctor;
 mod exporters;
 mod plan;
@@ -42,6 +43,8 @@ enum Command {
     Config(Probing),
     /// Print the rules of alarms for Prometheus.
     Rules(rules::Rules),
+    /// Write dashboards for Grafana into a folder.
+    Dashboards(dashboards::Dashboards),
     /// Print completions for a shell.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
@@ -155,6 +158,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         Some(Command::Replay(replay)) => replay::replay(&replay),
         Some(Command::Config(probing)) => config::config(&probing),
         Some(Command::Rules(rules)) => rules::rules(&rules),
+        Some(Command::Dashboards(options)) => dashboards::dashboards(&options),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut CommandLine::command(), "redtap", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

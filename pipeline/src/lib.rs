@@ -17,6 +17,7 @@ pub mod capture;
 pub mod chain;
 pub mod clock;
 pub mod conservation;
+pub mod dashboards;
 pub mod drain;
 pub mod edge;
 pub mod engine;

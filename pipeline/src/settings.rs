@@ -17,7 +17,7 @@ mod read;
 mod remote_write;
 mod show;
 
-pub use alarms::AlarmSettings;
+pub use alarms::{AlarmSettings, Receiver};
 pub use error::{Problem, SettingsError};
 pub use layers::{Layers, Said, Tables, Written};
 pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};

@@ -102,8 +102,12 @@ impl Evaluator {
     #[must_use]
     pub fn board(&self) -> Board {
         let some = |wanted: fn(&Phase) -> bool| {
-            let mut alarms: Vec<Alarm> =
-                self.active.values().filter(|active| wanted(&active.phase)).map(|active| active.alarm.clone()).collect();
+            let mut alarms: Vec<Alarm> = self
+                .active
+                .values()
+                .filter(|active| wanted(&active.phase))
+                .map(|active| active.alarm.clone())
+                .collect();
             alarms.sort_by(|a, b| a.since_ms.cmp(&b.since_ms).then_with(|| a.labels.cmp(&b.labels)));
             alarms
         };
@@ -247,7 +251,11 @@ fn alarm(
     ];
     let mut labels = extra.clone();
     labels.extend(rule.labels.clone());
-    labels.extend(own.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    labels.extend(
+        own.iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
     let field = |name: &str| -> Cow<'_, str> {
         match name {
             "service" => Cow::Borrowed(key.service.as_str()),
@@ -287,7 +295,9 @@ pub fn parameter(rule: &Rule, name: &str) -> String {
     use crate::settings::duration::show;
     let share = |value: super::rule::Fixed| text::percentage(value.get());
     match (rule.condition, name) {
-        (Condition::ErrorRatio { threshold, .. } | Condition::Capture { threshold, .. }, "threshold") => share(threshold),
+        (Condition::ErrorRatio { threshold, .. } | Condition::Capture { threshold, .. }, "threshold") => {
+            share(threshold)
+        }
         (Condition::Latency { threshold, .. }, "threshold") => text::duration(threshold.get()),
         (Condition::Latency { quantile, .. }, "quantile") => quantile.to_string(),
         (Condition::Burn { objective, .. }, "objective") => share(objective),

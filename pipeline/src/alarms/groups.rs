@@ -62,7 +62,14 @@ impl Key {
     #[must_use]
     pub fn capture() -> Self {
         let none = String::new;
-        Self { level: Level::Capture, metric: none(), service: none(), method: none(), endpoint: none(), error_type: none() }
+        Self {
+            level: Level::Capture,
+            metric: none(),
+            service: none(),
+            method: none(),
+            endpoint: none(),
+            error_type: none(),
+        }
     }
 
     /// What its metric is to rules.
@@ -123,7 +130,10 @@ impl Group {
     /// Durations of the last so long, likewise.
     #[must_use]
     pub fn durations(&self, window: Duration) -> Buckets {
-        self.durations.iter().find(|(length, _)| *length == window).map_or_else(Buckets::default, |(_, sums)| *sums.sum())
+        self.durations
+            .iter()
+            .find(|(length, _)| *length == window)
+            .map_or_else(Buckets::default, |(_, sums)| *sums.sum())
     }
 
     /// True if there was something of it then.
@@ -266,7 +276,8 @@ impl Groups {
         };
         let length = |window: &Duration| u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let mut counts: Vec<_> = needs.counts.iter().map(|window| (*window, Window::new(length(window)))).collect();
-        let mut durations: Vec<_> = needs.durations.iter().map(|window| (*window, Window::new(length(window)))).collect();
+        let mut durations: Vec<_> =
+            needs.durations.iter().map(|window| (*window, Window::new(length(window)))).collect();
         counts.iter_mut().for_each(|(_, window): &mut (_, Window<Counts>)| window.advance(now_ms));
         durations.iter_mut().for_each(|(_, window): &mut (_, Window<Buckets>)| window.advance(now_ms));
         let group = Group {

@@ -3,12 +3,31 @@
 use super::read::Reader;
 use super::{MAX_ENTRY, Turned};
 use crate::alarms::rule::{MAX_RULES, Rule};
+use reqwest::Url;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most receivers of one kind.
-pub const MAX_RECEIVERS: usize = 4;
+const MAX_RECEIVERS: usize = 4;
+
+/// Where alarms are sent. Such an address is a secret where Slack and its like are concerned.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Receiver(Url);
+
+impl Receiver {
+    /// The address.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
 
 /// Section `alarms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,25 +41,25 @@ pub struct AlarmSettings {
     /// `alarms.labels`.
     pub labels: BTreeMap<String, String>,
     /// `alarms.alertmanagers`: where to post, whole.
-    pub alertmanagers: Vec<String>,
+    pub alertmanagers: Vec<Receiver>,
     /// `alarms.resend`.
     pub resend: Duration,
     /// `alarms.webhooks`.
-    pub webhooks: Vec<String>,
+    pub webhooks: Vec<Receiver>,
     /// `alarms.webhook_template`; empty: our own form.
     pub webhook_template: String,
     /// `alarms.slack`.
-    pub slack: Vec<String>,
+    pub slack: Vec<Receiver>,
     /// `alarms.rules` that are not switched off, by name.
     pub rules: Vec<Rule>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> AlarmSettings {
-    let state = reader.text("alarms.state");
+    let state = reader.text("alarms.state").map(PathBuf::from);
     AlarmSettings {
         enabled: reader.word("alarms.enabled", ("true", true), &[("false", false)]),
         interval: reader.duration("alarms.interval", Duration::from_secs(1)..=Duration::from_secs(300)),
-        state: (!state.is_empty()).then(|| PathBuf::from(state)),
+        state,
         labels: labels(reader),
         alertmanagers: reader.entries("alarms.alertmanagers", MAX_RECEIVERS, url),
         resend: reader.duration("alarms.resend", Duration::from_secs(10)..=Duration::from_secs(3_600)),
@@ -89,25 +108,32 @@ fn labels(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
     for name in labels.keys() {
         let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
         if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit()) || !name.chars().all(word) {
-            reader.problem_under("alarms.labels", &format!("alarms.labels.{name}"), "", "is not a name for a label", "use letters, digits and _");
+            reader.problem_under(
+                "alarms.labels",
+                &format!("alarms.labels.{name}"),
+                "",
+                "is not a name for a label",
+                "use letters, digits and _",
+            );
         }
     }
     labels
 }
 
 fn template(reader: &mut Reader<'_>) -> String {
-    let text = reader.text("alarms.webhook_template");
+    let text = reader.text("alarms.webhook_template").unwrap_or_default();
     if text.len() > MAX_ENTRY {
         reader.problem("alarms.webhook_template", "", "is too long", "at most 4096 bytes fit");
     }
     text
 }
 
-fn url(text: &str) -> Turned<String> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or("");
-    if host.is_empty() || text.len() > MAX_ENTRY || text.chars().any(|letter| letter.is_control() || letter == ' ') {
-        return Err(("is not a URL", "write one such as http://127.0.0.1:9093"));
+fn url(text: &str) -> Turned<Receiver> {
+    let remedy = "write one such as http://127.0.0.1:9093, without user and password";
+    let Ok(url) = text.parse::<Url>() else { return Err(("is not a URL", remedy)) };
+    let web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if !web || !url.username().is_empty() || url.password().is_some() || text.len() > MAX_ENTRY {
+        return Err(("is not the address of a receiver", remedy));
     }
-    Ok(text.to_owned())
+    Ok(Receiver(url))
 }

@@ -106,17 +106,21 @@ pub const KEYS: &[Key] = &[
     one("alarms.interval", "10s", "How often: 1s to 5m."),
     one("alarms.state", "", "File that keeps alarms over a restart; empty: none."),
     list("alarms.off", "Rules that are switched off, by name."),
+    list("alarms.alertmanagers", "URLs of Alertmanagers; each is told everything."),
+    one("alarms.resend", "1m", "How often Alertmanagers are told again of what still fires: 10s to 1h."),
+    list("alarms.webhooks", "URLs that are sent each alarm that begins or ends."),
+    one(
+        "alarms.webhook_template",
+        "",
+        "Body of these with {{ field }} for what is filled in; empty: JSON with everything.",
+    ),
+    list("alarms.slack", "URLs of incoming webhooks of Slack, or of what speaks like it."),
     Key {
         path: "alarms.labels",
         kind: Kind::Table,
         default: "",
         help: "Labels of all alarms; host is the name of this host if it is not given here.",
     },
-    list("alarms.alertmanagers", "URLs of Alertmanagers; each is told everything."),
-    one("alarms.resend", "1m", "How often Alertmanagers are told again of what still fires: 10s to 1h."),
-    list("alarms.webhooks", "URLs that are sent each alarm that begins or ends."),
-    one("alarms.webhook_template", "", "Body of these with {{ field }} for what is filled in; empty: JSON with everything."),
-    list("alarms.slack", "URLs of incoming webhooks of Slack, or of what speaks like it."),
     Key {
         path: "alarms.rules",
         kind: Kind::Tables(crate::alarms::rule::FIELDS),
@@ -185,7 +189,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Names of keys whose values are never shown, in whatever section; of a table, all entries.
-const SECRETS: &[&str] = &["basic_password", "bearer_token", "headers"];
+const SECRETS: &[&str] = &["basic_password", "bearer_token", "headers", "webhooks", "slack"];
 
 /// True if the value of this key, or of this entry of a table, must not be shown.
 #[must_use]

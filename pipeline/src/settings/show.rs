@@ -33,6 +33,7 @@ pub(super) fn render(layers: &Layers) -> String {
                     let _ = writeln!(text, "# {} = {HIDDEN}", quoted(name));
                 }
             }
+            Written::List(items) if secret && !items.is_empty() => drop(writeln!(text, "# {name} = {HIDDEN}")),
             Written::One(value) => drop(writeln!(text, "{name} = {}", scalar(value))),
             Written::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();

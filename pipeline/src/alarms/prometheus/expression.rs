@@ -25,7 +25,8 @@ enum What {
 /// The condition of a rule.
 pub(super) fn condition(rule: &Rule) -> String {
     let name = |what| format!("{}{}", recorded(rule, what), selector(rule));
-    let enough = |window: Duration| format!("({} * {} >= {})", name(What::Requests(window)), seconds(window), rule.min_requests);
+    let enough =
+        |window: Duration| format!("({} * {} >= {})", name(What::Requests(window)), seconds(window), rule.min_requests);
     let ratio = |window: Duration| format!("{} / {}", name(What::Errors(window)), name(What::Requests(window)));
     match rule.condition {
         Condition::ErrorRatio { threshold, window } => {
@@ -41,7 +42,9 @@ pub(super) fn condition(rule: &Rule) -> String {
         Condition::NewError { over } => {
             let (errors, requests, over) = (name(What::ErrorsInAll), name(What::RequestsInAll), show(over));
             let least = rule.min_requests;
-            format!("(({errors} >= {least}) unless ({errors} offset {over})) and on (service_name, kind) ({requests} offset {over})")
+            format!(
+                "(({errors} >= {least}) unless ({errors} offset {over})) and on (service_name, kind) ({requests} offset {over})"
+            )
         }
         Condition::Burn { objective, factor, window, short } => {
             let burnt = format!("({factor} * (1 - {objective}))");
@@ -49,7 +52,8 @@ pub(super) fn condition(rule: &Rule) -> String {
         }
         Condition::Capture { threshold, window } => {
             let sum = |names: &[&str]| {
-                let parts: Vec<String> = names.iter().map(|name| format!("increase({name}[{}])", show(window))).collect();
+                let parts: Vec<String> =
+                    names.iter().map(|name| format!("increase({name}[{}])", show(window))).collect();
                 format!("({})", parts.join(" + "))
             };
             let (decided, lost) = (sum(&DECIDED), sum(&NOT_REPORTED));

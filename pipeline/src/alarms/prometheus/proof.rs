@@ -72,9 +72,9 @@ impl<'a> History<'a> {
             Condition::NewError { over } => (over, over),
             Condition::Silence { window, over } => (over, window),
             Condition::Burn { short, .. } => (short, short),
-            Condition::ErrorRatio { window, .. } | Condition::Latency { window, .. } | Condition::Capture { window, .. } => {
-                (window, window)
-            }
+            Condition::ErrorRatio { window, .. }
+            | Condition::Latency { window, .. }
+            | Condition::Capture { window, .. } => (window, window),
         };
         let longest = rule.windows().last().copied().unwrap_or_default();
         let margin = minutes(longest / u32::try_from(SLOTS).unwrap_or(1)) + 2;
@@ -95,7 +95,12 @@ impl<'a> History<'a> {
         let over = (began..self.end).find(|&minute| firing(minute).is_none()).unwrap_or(self.end);
         let _ = writeln!(text, "  - interval: 1m\n    name: {}\n    input_series:", quoted(&self.rule.name));
         for line in &lines {
-            let _ = writeln!(text, "      - series: {}\n        values: {}", quoted(&line.series()), quoted(&self.values(line)));
+            let _ = writeln!(
+                text,
+                "      - series: {}\n        values: {}",
+                quoted(&line.series()),
+                quoted(&self.values(line))
+            );
         }
         let _ = writeln!(text, "    promql_expr_test:");
         for (minute, expected) in [
@@ -120,7 +125,11 @@ impl<'a> History<'a> {
         // When nothing changes any more: now the texts must be the same.
         let minute = self.to.min(over) - 1;
         if let Some(alarm) = firing(minute) {
-            let _ = writeln!(text, "    alert_rule_test:\n      - alertname: {}\n        eval_time: {minute}m", self.rule.name);
+            let _ = writeln!(
+                text,
+                "    alert_rule_test:\n      - alertname: {}\n        eval_time: {minute}m",
+                self.rule.name
+            );
             let _ = writeln!(text, "        exp_alerts:\n          - exp_labels:");
             for (name, value) in self.labels(&alarm) {
                 let _ = writeln!(text, "              {name}: {}", quoted(&value));
@@ -150,8 +159,11 @@ impl<'a> History<'a> {
     fn lines(&self) -> Vec<Line> {
         let label = |name: &str, value: &str| (underscored(name), value.to_owned());
         if let Condition::Capture { .. } = self.rule.condition {
-            let line = |name: &str, gains| {
-                Line { name: name.to_owned(), labels: vec![label("instance", "agent:9464")], gains, late: false }
+            let line = |name: &str, gains| Line {
+                name: name.to_owned(),
+                labels: vec![label("instance", "agent:9464")],
+                gains,
+                late: false,
             };
             let none = crate::alarms::evaluate::NOT_REPORTED.iter().skip(1).map(|name| line(name, [0; 3]));
             let some = [
@@ -176,7 +188,12 @@ impl<'a> History<'a> {
                 for (at, bound) in bounds.enumerate() {
                     let labels = good.iter().cloned().chain([label("le", &bound)]).collect();
                     let name = format!("{}_bucket", self.subject.entry.prometheus);
-                    lines.push(Line { name, labels, gains: [RATE, if at < slow { 0 } else { RATE }, RATE], late: false });
+                    lines.push(Line {
+                        name,
+                        labels,
+                        gains: [RATE, if at < slow { 0 } else { RATE }, RATE],
+                        late: false,
+                    });
                 }
                 lines
             }
@@ -241,7 +258,12 @@ impl<'a> History<'a> {
             if line.name.starts_with("redtap_") {
                 #[expect(clippy::cast_precision_loss, reason = "small")]
                 let value = count as f64;
-                gathered.own.push(OwnSample { name: line.name.clone().into(), labels: Vec::new(), counter: true, value });
+                gathered.own.push(OwnSample {
+                    name: line.name.clone().into(),
+                    labels: Vec::new(),
+                    counter: true,
+                    value,
+                });
             } else if line.name.ends_with("_count") {
                 let mut buckets = [0; MAX_BUCKETS + 1];
                 let mut below = 0;
@@ -250,7 +272,8 @@ impl<'a> History<'a> {
                     below = *total;
                 }
                 let value = Value::Histogram { buckets, sum: 0, count };
-                let sample = Sample { series: Arc::clone(series), labels: Arc::clone(labels), created: Nanos::ZERO, value };
+                let sample =
+                    Sample { series: Arc::clone(series), labels: Arc::clone(labels), created: Nanos::ZERO, value };
                 if let Some(family) = gathered.traffic.families.get_mut(series.metric as usize) {
                     family.push(sample);
                 }

@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn is_read_exactly_and_shown_shortest() {
-        for (text, shown) in [("5%", "0.05"), ("99.9%", "0.999"), ("14.4", "14.4"), ("1", "1"), ("0.0001%", "0.000001")] {
+        for (text, shown) in [("5%", "0.05"), ("99.9%", "0.999"), ("14.4", "14.4"), ("1", "1"), ("0.0001%", "0.000001")]
+        {
             assert_eq!(text.parse::<Fixed>().unwrap().to_string(), shown);
         }
         for text in ["", "-1", "1e3", "%", ".5", "1.", "0.1234567", "99999999"] {

@@ -68,8 +68,7 @@ impl Rule {
         let Some(kind) = fields.kind() else { return Err(fields.problems) };
         fields.kind = kind;
         let condition = fields.condition();
-        let severity =
-            [("warning", Severity::Warning), ("critical", Severity::Critical), ("info", Severity::Info)];
+        let severity = [("warning", Severity::Warning), ("critical", Severity::Critical), ("info", Severity::Info)];
         let rule = Self {
             name: fields.name(name),
             condition,
@@ -173,7 +172,9 @@ impl Fields<'_> {
         let default = Fixed::millionths(default);
         let Some(text) = self.take(field) else { return default };
         match text.parse::<Fixed>() {
-            Ok(value) if value >= Fixed::millionths(*range.start()) && value <= Fixed::millionths(*range.end()) => value,
+            Ok(value) if value >= Fixed::millionths(*range.start()) && value <= Fixed::millionths(*range.end()) => {
+                value
+            }
             _ => {
                 let (from, to) = (Fixed::millionths(*range.start()), Fixed::millionths(*range.end()));
                 self.problem(field, "is not such a number", format!("write one from {from} to {to}, or in percent"));

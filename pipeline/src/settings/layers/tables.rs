@@ -114,7 +114,9 @@ fn flat(
                 for (name, value) in inner {
                     match scalar(value.kind.clone()) {
                         Some(text) => drop(read.insert(format!("{field}.{name}"), text)),
-                        None => problems.push(wrong_kind(&format!("{place}.{name}"), &shown(value), origin, "one value")),
+                        None => {
+                            problems.push(wrong_kind(&format!("{place}.{name}"), &shown(value), origin, "one value"))
+                        }
                     }
                 }
             }
