@@ -5,8 +5,10 @@ use redtap_e2e::agent::Agent;
 use redtap_e2e::can_run_with;
 use redtap_e2e::cli::redtap;
 use redtap_e2e::clients::Kit;
+use redtap_e2e::clients::sql::PASSWORD;
 use redtap_e2e::sandbox::{Sandbox, free_port, get};
 use redtap_e2e::servers::kafka::{Client, Kafka, Library};
+use redtap_e2e::servers::mariadb::Mariadb;
 use redtap_e2e::servers::nginx::Nginx;
 use redtap_e2e::servers::redis::Redis;
 use serde_json::Value;
@@ -48,15 +50,13 @@ fn queries(board: &Value) -> Vec<(String, String)> {
 #[test]
 fn every_panel_has_data() {
     let kits = [Kit::Kafka, Kit::Python];
-    if !can_run_with(
-        &["nginx", "redis-server", "redis-cli", "curl", "timeout", "prometheus", "java", "python3", "kcat"],
-        &kits,
-    ) {
+    let needs = ["nginx", "redis-server", "redis-cli", "mariadbd", "mariadb", "curl", "timeout", "prometheus"];
+    if !can_run_with(&[&needs[..], &["java", "python3", "kcat"]].concat(), &kits) {
         return;
     }
     let (sandbox, apart) = (Sandbox::new("dashboards").unwrap(), Sandbox::new("prometheus").unwrap());
-    let (nginx, redis, kafka) =
-        (Nginx::start(&sandbox, 1).unwrap(), Redis::start(&sandbox).unwrap(), Kafka::start(&sandbox).unwrap());
+    let (nginx, redis) = (Nginx::start(&sandbox, 1).unwrap(), Redis::start(&sandbox).unwrap());
+    let (mariadb, kafka) = (Mariadb::start(&sandbox, &["shop"]).unwrap(), Kafka::start(&sandbox).unwrap());
     let agent = Agent::start(&sandbox, &[]).unwrap();
     let port = free_port().unwrap();
     let config = format!(
@@ -88,6 +88,9 @@ fn every_panel_has_data() {
     client.ask("create orders").unwrap();
     client.ask("create small max.message.bytes=1000").unwrap();
     let redis_port = redis.port.to_string();
+    let (password, sql_port) = (format!("-p{PASSWORD}"), format!("-P{}", mariadb.port));
+    let select = ["-e", "SELECT name FROM shop.item WHERE id = 1"];
+    let sql = [&["--no-defaults", "--skip-ssl", "-h127.0.0.1", &sql_port, "-ushop", &password][..], &select].concat();
     let mut missing = Vec::new();
     for round in 0..30 {
         for path in ["/", "/users/7", "/broken"] {
@@ -96,6 +99,7 @@ fn every_panel_has_data() {
         sandbox.run_any("redis-cli", &["-p", &redis_port, "SET", "a", "1"]).unwrap();
         // An error: the wrong kind of value.
         sandbox.run_any("redis-cli", &["-p", &redis_port, "LPUSH", "a", "1"]).unwrap();
+        sandbox.run("mariadb", &sql).unwrap();
         client.ask("produce orders 3 all 100").unwrap();
         // An error: larger than the topic takes.
         client.ask("produce small 1 all 5000").unwrap();
