@@ -1,11 +1,13 @@
 //! The commands, one module each, and the command line.
 
 mod config;
+mod dashboards;
 mod doctor;
 mod exporters;
 mod plan;
 mod record;
 mod replay;
+mod rules;
 mod run;
 mod signals;
 mod status;
@@ -42,6 +44,10 @@ enum Command {
     Tail(tail::Tail),
     /// Print the effective configuration, and where each value comes from.
     Config(Probing),
+    /// Print the rules of alarms for Prometheus.
+    Rules(rules::Rules),
+    /// Write dashboards for Grafana into a folder.
+    Dashboards(dashboards::Dashboards),
     /// Print completions for a shell.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
@@ -60,7 +66,7 @@ struct Run {
 }
 
 /// What stands for keys of the configuration.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct Probing {
     /// The configuration file; otherwise ./redtap.toml, then /etc/redtap/redtap.toml.
     #[arg(long, value_name = "FILE")]
@@ -98,6 +104,11 @@ struct Probing {
 }
 
 impl Probing {
+    /// Of a command that has no flags for keys.
+    fn of_file(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
         let single = [
@@ -150,6 +161,8 @@ pub(crate) fn main() -> Result<ExitCode> {
         Some(Command::Replay(replay)) => replay::replay(&replay),
         Some(Command::Tail(options)) => tail::tail(&options),
         Some(Command::Config(probing)) => config::config(&probing),
+        Some(Command::Rules(rules)) => rules::rules(&rules),
+        Some(Command::Dashboards(options)) => dashboards::dashboards(&options),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut CommandLine::command(), "redtap", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

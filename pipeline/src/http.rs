@@ -10,6 +10,7 @@
 //! Absent: anything that changes state, files of the disk. It listens where it is told, by default on loopback only.
 
 mod access;
+mod alarms;
 mod api;
 mod assets;
 mod calls;
@@ -17,6 +18,7 @@ pub mod guard;
 mod routes;
 mod tls;
 
+use crate::alarms::Board;
 pub use access::Access;
 pub use assets::POLICY;
 pub use tls::{Tls, TlsError};
@@ -54,6 +56,10 @@ pub trait Backend: Send + Sync + 'static {
     fn reports(&self) -> Option<Arc<dyn Reports>>;
     /// Single calls, once they are watched.
     fn calls(&self) -> Option<Arc<Calls>> {
+        None
+    }
+    /// What `/api/v1/alarms` shows; none without alarms.
+    fn alarms(&self) -> Option<Arc<Board>> {
         None
     }
 }

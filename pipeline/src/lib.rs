@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod alarms;
 pub mod blueprint;
 pub mod calls;
 pub mod capture;
 pub mod chain;
 pub mod clock;
 pub mod conservation;
+pub mod dashboards;
 pub mod drain;
 pub mod edge;
 pub mod engine;

@@ -12,6 +12,7 @@ mod translate;
 
 pub use process::Usage;
 
+use crate::alarms::Board;
 use crate::conservation::{Conservation, ShardReport};
 use crate::export::{AccountTotals, Reason};
 use crate::governor;
@@ -53,6 +54,8 @@ pub struct Observed<'a> {
     pub usage: Usage,
     /// Where the governor stands.
     pub governor: governor::State,
+    /// Alarms, if there are rules.
+    pub alarms: Option<&'a Board>,
     /// Of each exporter.
     pub exporters: Vec<(&'static str, AccountTotals)>,
 }
@@ -183,6 +186,9 @@ impl SelfMetrics {
         self.parts(observed);
         self.governor(observed);
         self.exporters(&observed.exporters);
+        if let Some(board) = observed.alarms {
+            self.alarms(board);
+        }
         let usage = &observed.usage;
         self.gauge("redtap_process_resident_bytes", Vec::new(), float(usage.resident_bytes));
         self.gauge("redtap_process_threads", Vec::new(), float(usage.threads));
@@ -340,6 +346,28 @@ impl SelfMetrics {
                 self.counter("redtap_export_undelivered_total", labels, count);
             }
         }
+    }
+
+    fn alarms(&mut self, board: &Board) {
+        let count = |alarms: &[crate::alarms::Alarm], severity| {
+            float(alarms.iter().filter(|alarm| alarm.severity == severity).count() as u64)
+        };
+        for severity in ["critical", "warning", "info"] {
+            for (state, alarms) in [("firing", &board.firing), ("pending", &board.pending)] {
+                let labels = vec![("severity", severity.to_owned()), ("state", state.to_owned())];
+                self.gauge("redtap_alarms", labels, count(alarms, severity));
+            }
+        }
+        let stats = &board.stats;
+        self.counter("redtap_alarm_evaluations_total", Vec::new(), stats.evaluations);
+        for (to, total) in [("firing", stats.fired), ("resolved", stats.resolved)] {
+            self.counter("redtap_alarm_changes_total", vec![("to", to.to_owned())], total);
+        }
+        self.gauge("redtap_alarm_groups", Vec::new(), float(stats.groups));
+        for (what, total) in [("group", stats.groups_refused), ("alarm", stats.alarms_refused)] {
+            self.counter("redtap_alarm_refused_total", vec![("what", what.to_owned())], total);
+        }
+        self.counter("redtap_alarm_state_failures_total", Vec::new(), stats.state_failures);
     }
 
     fn lost(&mut self, reason: &str, count: u64) {
@@ -576,6 +604,12 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_history_series", "Series that the history has names of."),
     ("redtap_history_steps", "Steps that it holds."),
     ("redtap_history_bytes", "Memory that it takes."),
+    ("redtap_alarms", "Alarms, by severity and whether they fire or may soon."),
+    ("redtap_alarm_evaluations_total", "Evaluations of all rules."),
+    ("redtap_alarm_changes_total", "Alarms that began to fire, or were over."),
+    ("redtap_alarm_groups", "Services, endpoints and kinds of errors that rules look at."),
+    ("redtap_alarm_refused_total", "Series and alarms that rules could not take in because of a bound, each time."),
+    ("redtap_alarm_state_failures_total", "Times that the state of alarms could not be read or written."),
     ("redtap_http_requests_total", "Answers of the HTTP endpoint."),
     ("redtap_http_errors_total", "Of these, with a status of 400 or more."),
     ("redtap_http_connections_total", "Connections accepted by the HTTP endpoint."),
@@ -609,6 +643,7 @@ mod tests {
             conservation: Some(&conservation),
             losses: Some(Losses { attempted: 5, ..Losses::default() }),
             http: Some(&http),
+            alarms: Some(&Board::default()),
             exporters: vec![("remote_write", AccountTotals { gathered: 9, ..AccountTotals::default() })],
             usage: Usage { cpu: std::time::Duration::from_millis(1_250), resident_bytes: 4_096, threads: 3 },
             ..Observed::default()

@@ -7,7 +7,9 @@
 //!
 //! Absent: setters, `validate`, options that are filled in later, reloading.
 
+mod alarms;
 mod client;
+pub(crate) mod duration;
 mod error;
 mod http;
 pub mod keys;
@@ -18,9 +20,10 @@ mod remote_write;
 mod show;
 mod standard;
 
+pub use alarms::{AlarmSettings, Receiver};
 pub use error::{Problem, SettingsError};
 pub use http::{HttpSettings, TokenError, TokenSource};
-pub use layers::{Layers, Said, Written};
+pub use layers::{Layers, Said, Tables, Written};
 pub use otlp::OtlpSettings;
 pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};
 
@@ -228,6 +231,8 @@ pub struct Settings {
     pub services: BTreeMap<String, String>,
     /// Section `otlp`.
     pub otlp: OtlpSettings,
+    /// Section `alarms`.
+    pub alarms: AlarmSettings,
     /// Section `remote_write`; none: it is off.
     pub remote_write: Option<RemoteWriteSettings>,
     /// `log.level`.
@@ -292,6 +297,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         otlp: otlp::read(reader),
+        alarms: alarms::read(reader),
         remote_write: remote_write::remote_write(reader),
         log_level: log_level(reader),
     }

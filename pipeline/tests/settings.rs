@@ -1,5 +1,5 @@
 //! Settings: every source, every kind of mistake, all mistakes at once.
-#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use redtap::settings::{Flag, Problem, RungChoice, Sources, keys, load};
 use std::time::Duration;
@@ -212,6 +212,60 @@ fn remote_write_is_off_without_a_url_and_checked_all_the_same() {
     let keys: Vec<String> = problems(&sources).into_iter().map(|problem| problem.key).collect();
     let wanted = ["tls_cert_file", "protocol", "shards", "spool_bytes", "external_labels.__name__"];
     assert_eq!(keys, wanted.map(|name| format!("remote_write.{name}")));
+}
+
+#[test]
+fn rules_are_put_over_the_built_in_ones_field_by_field() {
+    let (_dir, mut sources) = with_file(
+        "[alarms]\noff = [\"RedtapNewError\"]\n[alarms.rules.RedtapHighErrorRate]\nthreshold = \"2%\"\n\
+         [alarms.rules.Slow]\nkind = \"latency\"\nservice = \"shop*\"\nlabels = {team = \"web\"}\n\
+         [alarms.rules.RedtapCaptureLoss]\nenabled = false\n",
+    );
+    let variable = "REDTAP__ALARMS__RULES__REDTAPHIGHERRORRATE__MIN_REQUESTS";
+    sources.environment = vec![(variable.into(), "7".into())];
+    let loaded = load(&sources).unwrap();
+    let rules = &loaded.settings.alarms.rules;
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let burn = ["RedtapErrorBudgetBurnFast", "RedtapErrorBudgetBurnSlow"];
+    assert_eq!(
+        names,
+        [&burn[..], &["RedtapHighErrorRate", "RedtapHighLatency", "RedtapRequestsStopped", "Slow"]].concat()
+    );
+    let changed = rules.iter().find(|rule| rule.name == "RedtapHighErrorRate").unwrap();
+    assert_eq!((changed.min_requests, changed.hold), (7, Duration::from_secs(300)));
+    let text = loaded.render();
+    assert!(text.contains("\"labels\".\"team\" = \"web\"\n") && text.contains(variable), "{text}");
+    let (_dir, again) = with_file(&text);
+    assert_eq!(load(&again).unwrap().settings, loaded.settings);
+}
+
+#[test]
+fn all_that_is_wrong_with_rules_is_said_at_once() {
+    let (_dir, sources) = with_file(
+        "[alarms]\noff = [\"RedtapNewErrors\"]\nslack = [\"hush://x\"]\n[alarms.rules.A]\nkind = \"latency\"\nthreshhold = \"1s\"\n\
+         [alarms.rules.B]\nkind = \"burn\"\nwindow = \"5m\"\nshort_window = \"1h\"\nfactor = \"many\"\nquantile = 0.9\n\
+         annotations = {summary = \"{{ secret }}\"}\nlabels = {alertname = \"x\"}\n[alarms.rules.C]\nseverity = \"info\"\n",
+    );
+    let problems = problems(&sources);
+    let said: Vec<(&str, &str)> = problems.iter().map(|one| (one.key.as_str(), one.what.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            ("alarms.rules.A.threshhold", "there is no such key"),
+            ("alarms.slack", "is not the address of a receiver"),
+            ("alarms.off", "is not a rule"),
+            ("alarms.rules.B.factor", "is not such a number"),
+            ("alarms.rules.B.short_window", "is not shorter than the window"),
+            ("alarms.rules.B.labels.alertname", "is a label that the rule gives by itself"),
+            ("alarms.rules.B.annotations.summary", "has a field that there is not"),
+            ("alarms.rules.B.quantile", "means nothing in a rule of this kind"),
+            ("alarms.rules.C.kind", "says not what the rule is about"),
+        ]
+    );
+    let remedies: Vec<&str> = problems.iter().map(|one| one.remedy.as_str()).collect();
+    assert_eq!(remedies[0], "did you mean threshold?");
+    assert_eq!(remedies[2], "did you mean RedtapNewError?");
+    assert!(!format!("{problems:?}").contains("hush"), "addresses of Slack are secrets");
 }
 
 #[test]

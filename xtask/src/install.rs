@@ -44,6 +44,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("taskset", "util-linux"),
     ("cc", "gcc"),
     ("valgrind", "valgrind"),
+    // Brings promtool as well.
+    ("prometheus", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
 ];
 
 /// Files that no program stands for. What a package of PHP's extensions brings has the version in its path; its list of

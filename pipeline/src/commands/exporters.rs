@@ -3,6 +3,8 @@
 //! In two steps: what may be wrong with files and receivers shows before anything is attached ([`planned`]); exporters of single
 //! exchanges need the running pipeline ([`Planned::complete`]).
 
+mod alarms;
+
 use super::status::Shown;
 use anyhow::{Context as _, Result};
 use redtap::clock;
@@ -29,6 +31,7 @@ pub(super) fn planned(settings: &Settings, shown: &Arc<Shown>) -> Result<Planned
         exporters.push(remote_write::exporter(wanted, shown.clone()).context("remote_write")?);
     }
     exporters.extend(otlp_metrics(&settings.otlp, shown)?);
+    exporters.extend(alarms::planned(&settings.alarms, shown));
     Ok(Planned { exporters, traces: otlp_traces(&settings.otlp)? })
 }
 

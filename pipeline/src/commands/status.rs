@@ -3,6 +3,8 @@
 //! Before the probe is attached there is only the registry to show, and the agent is not ready.
 
 use parking_lot::Mutex;
+use redtap::alarms::Board;
+use redtap::alarms::desk::Desk;
 use redtap::calls::Calls;
 use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
@@ -46,6 +48,7 @@ pub(super) struct Shown {
     live: OnceLock<Live>,
     http: OnceLock<Arc<HttpCounters>>,
     exporters: OnceLock<Vec<Arc<Account>>>,
+    desk: OnceLock<Arc<Desk>>,
     ready: AtomicBool,
     started: Nanos,
 }
@@ -59,6 +62,7 @@ impl Shown {
             live: OnceLock::new(),
             http: OnceLock::new(),
             exporters: OnceLock::new(),
+            desk: OnceLock::new(),
             ready: AtomicBool::new(false),
             started: clock::monotonic(),
         }
@@ -72,6 +76,15 @@ impl Shown {
     /// What the exporters count, once they run.
     pub(super) fn count_exporters(&self, accounts: &[Arc<Account>]) {
         let _ = self.exporters.set(accounts.to_vec());
+    }
+
+    /// Where alarms are, once there are rules.
+    pub(super) fn show_alarms(&self, desk: Arc<Desk>) {
+        let _ = self.desk.set(desk);
+    }
+
+    fn board(&self) -> Option<Arc<Board>> {
+        self.desk.get().map(|desk| desk.board())
     }
 
     /// From now on it is ready.
@@ -140,6 +153,7 @@ impl Shown {
 
     fn refresh(&self) {
         let (reports, losses, sums) = self.sums();
+        let board = self.board();
         let counts = |live: &Live| live.counts.iter().map(|counts| *counts.lock()).sum();
         let observed = Observed {
             shards: &reports,
@@ -153,6 +167,7 @@ impl Shown {
             history: self.history.stats(),
             usage: Usage::now(),
             governor: self.governor(),
+            alarms: board.as_deref(),
             exporters: self.exporters.get().map_or_else(Vec::new, |accounts| {
                 accounts.iter().map(|account| (account.name(), account.totals())).collect()
             }),
@@ -239,6 +254,10 @@ impl Backend for Shown {
 
     fn calls(&self) -> Option<Arc<Calls>> {
         self.live().map(|live| Arc::clone(&live.calls))
+    }
+
+    fn alarms(&self) -> Option<Arc<Board>> {
+        self.board()
     }
 
     fn status(&self) -> Value {

@@ -51,6 +51,7 @@ pub(super) fn router(backend: Arc<dyn Backend>, access: Access, counters: Arc<Ht
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/alarms", get(super::alarms::alarms))
         .route("/api/v1/calls", get(super::calls::list))
         .route("/api/v1/calls/{span_id}", get(super::calls::one))
         .merge(api::routes())

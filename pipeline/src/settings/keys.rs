@@ -12,6 +12,8 @@ pub enum Kind {
     List,
     /// A table of names and values.
     Table,
+    /// Tables by name, each with these fields; a field with the name of a table and a dot before belongs to that table.
+    Tables(&'static [&'static str]),
 }
 
 /// One key.
@@ -156,6 +158,31 @@ pub const KEYS: &[Key] = &[
     ),
     one("otlp.slowest_per_window", "10", "So many of the slowest exchanges of every 10 s are sent besides: 0 to 1000."),
     one("otlp.spans_per_second", "500", "Most spans sent in a second by OTLP: 1 to 100000."),
+    one("alarms.enabled", "true", "Evaluate the rules below: true or false."),
+    one("alarms.interval", "10s", "How often: 1s to 5m."),
+    one("alarms.state", "", "File that keeps alarms over a restart; empty: none."),
+    list("alarms.off", "Rules that are switched off, by name."),
+    list("alarms.alertmanagers", "URLs of Alertmanagers; each is told everything."),
+    one("alarms.resend", "1m", "How often Alertmanagers are told again of what still fires: 10s to 1h."),
+    list("alarms.webhooks", "URLs that are sent each alarm that begins or ends."),
+    one(
+        "alarms.webhook_template",
+        "",
+        "Body of these with {{ field }} for what is filled in; empty: JSON with everything.",
+    ),
+    list("alarms.slack", "URLs of incoming webhooks of Slack, or of what speaks like it."),
+    Key {
+        path: "alarms.labels",
+        kind: Kind::Table,
+        default: "",
+        help: "Labels of all alarms; host is the name of this host if it is not given here.",
+    },
+    Key {
+        path: "alarms.rules",
+        kind: Kind::Tables(crate::alarms::rule::FIELDS),
+        default: "",
+        help: "Rules by name; those that are built in can be changed field by field.",
+    },
     one(
         "remote_write.url",
         "",
@@ -230,7 +257,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Names of keys whose values are never shown, in whatever section; of a table, all entries.
-const SECRETS: &[&str] = &["basic_password", "bearer_token", "headers", "token"];
+const SECRETS: &[&str] = &["basic_password", "bearer_token", "headers", "slack", "token", "webhooks"];
 
 /// True if the value of this key, or of this entry of a table, must not be shown: neither by `redtap config` nor in an error.
 #[must_use]
@@ -269,6 +296,13 @@ pub fn closest(path: &str) -> Option<&'static str> {
         .filter(|&(distance, _)| distance <= 4)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, path)| path)
+}
+
+/// The word closest to another, if any is close.
+#[must_use]
+pub fn closest_of<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    let distances = words.iter().map(|known| (distance(word, known), *known));
+    distances.filter(|&(distance, _)| distance <= 4).min_by_key(|&(distance, _)| distance).map(|(_, known)| known)
 }
 
 /// Edit distance, of at most the first 64 bytes.

@@ -2,6 +2,8 @@
 //!
 //! Reports what is unknown in any layer, also where a later layer would hide it. Reads files and nothing else.
 
+mod tables;
+
 use super::error::Problem;
 use super::keys::{self, KEYS, Kind};
 use super::{PREFIX, Sources, standard};
@@ -20,7 +22,12 @@ pub enum Written {
     List(Vec<String>),
     /// A table.
     Table(BTreeMap<String, String>),
+    /// Tables by name.
+    Tables(Tables),
 }
+
+/// Tables by name, each its fields.
+pub type Tables = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A value and who said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +78,7 @@ fn defaults() -> Layers {
                 Kind::One => Written::One(key.default.to_owned()),
                 Kind::List => Written::List(Vec::new()),
                 Kind::Table => Written::Table(BTreeMap::new()),
+                Kind::Tables(_) => Written::Tables(tables::built_in(key.path)),
             };
             (key.path, Said { value, origin: "default".to_owned() })
         })
@@ -106,7 +114,7 @@ fn environment(sources: &Sources, layers: &mut Layers, problems: &mut Vec<Proble
                 let value = match key.kind {
                     Kind::One => Written::One(text),
                     Kind::List => Written::List(split(&text)),
-                    Kind::Table => {
+                    Kind::Table | Kind::Tables(_) => {
                         problems.push(wrong_kind(&path, &text, &origin, "a table"));
                         continue;
                     }
@@ -115,6 +123,7 @@ fn environment(sources: &Sources, layers: &mut Layers, problems: &mut Vec<Proble
             }
             None => match path.rsplit_once('.').and_then(|(table, name)| Some((keys::find(table)?, name))) {
                 Some((key, name)) if key.kind == Kind::Table => entry(layers, key.path, name, text, origin),
+                _ if tables::field(layers, &path, &text, &origin) => {}
                 _ => problems.push(unknown(&path, &origin)),
             },
         }
@@ -150,6 +159,10 @@ fn walk(path: &str, value: Value, origin: &str, layers: &mut Layers, problems: &
         }
         return;
     };
+    if let (Kind::Tables(fields), ValueKind::Table(table)) = (key.kind, &value.kind) {
+        tables::merge(layers, key.path, fields, table, origin, problems);
+        return;
+    }
     let shown = shown(&value);
     let written = match (key.kind, value.kind) {
         (Kind::One, ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil) => None,
@@ -171,6 +184,7 @@ fn walk(path: &str, value: Value, origin: &str, layers: &mut Layers, problems: &
                 Kind::One => "one value",
                 Kind::List => "a list of values, such as [\"a\", \"b\"]",
                 Kind::Table => "a table of names and values",
+                Kind::Tables(_) => "tables by name",
             };
             problems.push(wrong_kind(path, &shown, origin, wanted));
         }

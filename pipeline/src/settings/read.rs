@@ -1,9 +1,10 @@
 //! Turns what was written into values that cannot be wrong; what cannot be turned is collected, not returned.
 
 use super::CpuShare;
+use super::duration::{parse as parse_duration, show as show_duration};
 use super::error::Problem;
 use super::keys::is_secret;
-use super::layers::{Layers, MAX_ENTRIES, Said, Written};
+use super::layers::{Layers, MAX_ENTRIES, Said, Tables, Written};
 use super::show::HIDDEN;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -38,10 +39,22 @@ impl Reader<'_> {
     }
 
     pub(super) fn problem(&mut self, path: &str, value: &str, what: impl Display, remedy: impl Display) {
-        let origin = self.said(path).map(|said| said.origin.clone()).unwrap_or_default();
+        self.problem_under(path, path, value, what, remedy);
+    }
+
+    /// A problem with something inside of the value of `key`.
+    pub(super) fn problem_under(
+        &mut self,
+        key: &str,
+        path: &str,
+        value: &str,
+        what: impl Display,
+        remedy: impl Display,
+    ) {
+        let origin = self.said(key).map(|said| said.origin.clone()).unwrap_or_default();
         self.problems.push(Problem {
             key: path.to_owned(),
-            value: if is_secret(path) { HIDDEN } else { value }.to_owned(),
+            value: if is_secret(key) || is_secret(path) { HIDDEN } else { value }.to_owned(),
             origin,
             what: what.to_string(),
             remedy: remedy.to_string(),
@@ -222,6 +235,14 @@ impl Reader<'_> {
         values
     }
 
+    /// Tables by name.
+    pub(super) fn tables(&self, path: &str) -> Tables {
+        match self.layers.get(path).map(|said| &said.value) {
+            Some(Written::Tables(tables)) => tables.clone(),
+            _ => Tables::new(),
+        }
+    }
+
     /// A table of names.
     pub(super) fn table(&mut self, path: &str) -> BTreeMap<String, String> {
         let table = match self.layers.get(path).map(|said| &said.value) {
@@ -292,35 +313,6 @@ fn show_bytes(bytes: usize) -> String {
         }
     }
     bytes.to_string()
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number = number.parse::<u64>().ok()?;
-    let seconds = match unit.trim() {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.checked_mul(seconds).map(Duration::from_secs)
-}
-
-fn show_duration(value: Duration) -> String {
-    let seconds = value.as_secs();
-    if value.subsec_millis() != 0 {
-        return format!("{}ms", value.as_millis());
-    }
-    for (unit, name) in [(86_400, "d"), (3_600, "h"), (60, "m")] {
-        if seconds >= unit && seconds.is_multiple_of(unit) {
-            return format!("{}{name}", seconds / unit);
-        }
-    }
-    format!("{seconds}s")
 }
 
 #[cfg(test)]

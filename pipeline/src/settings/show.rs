@@ -15,7 +15,7 @@ pub(super) fn render(layers: &Layers) -> String {
     for key in KEYS {
         let Some(Said { value, origin }) = layers.get(key.path) else { continue };
         let (place, name) = match key.kind {
-            Kind::Table => (key.path, ""),
+            Kind::Table | Kind::Tables(_) => (key.path, ""),
             Kind::One | Kind::List => key.path.rsplit_once('.').unwrap_or(("", key.path)),
         };
         if place != section {
@@ -35,6 +35,7 @@ pub(super) fn render(layers: &Layers) -> String {
                     let _ = writeln!(text, "# {} = {HIDDEN}", quoted(name));
                 }
             }
+            Written::List(items) if secret && !items.is_empty() => drop(writeln!(text, "# {name} = {HIDDEN}")),
             Written::One(value) => drop(writeln!(text, "{name} = {}", scalar(value))),
             Written::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();
@@ -43,6 +44,15 @@ pub(super) fn render(layers: &Layers) -> String {
             Written::Table(table) => {
                 for (name, value) in table {
                     let _ = writeln!(text, "{} = {}", quoted(name), quoted(value));
+                }
+            }
+            Written::Tables(tables) => {
+                for (name, table) in tables {
+                    let _ = writeln!(text, "\n[{}.{}]", key.path, quoted(name));
+                    for (field, value) in table {
+                        let field: Vec<String> = field.splitn(2, '.').map(quoted).collect();
+                        let _ = writeln!(text, "{} = {}", field.join("."), scalar(value));
+                    }
                 }
             }
         }
