@@ -1,6 +1,12 @@
 //! What people are shown is what `/metrics` says: services, endpoints, codes, percentiles and edges of the reports, held
 //! against the counters and buckets of the same moment; also after a stop and a new start with a history on disk.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use redtap_e2e::agent::Agent;
 use redtap_e2e::can_run;

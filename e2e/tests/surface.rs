@@ -2,7 +2,13 @@
 //! and values of real traffic, and every output is searched for them. And who may ask.
 //!
 //! A new output belongs into [`outputs`].
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use redtap_e2e::agent::{Agent, binary};
 use redtap_e2e::can_run;
