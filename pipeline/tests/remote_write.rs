@@ -1,7 +1,7 @@
 //! Remote write's rules for senders, one by one, held against a receiver that says what no real one says when asked to:
 //! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>. What real receivers store is shown in
 //! `e2e/tests/remote_write.rs`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use redtap::clock;
 use redtap::export::{AccountTotals, Exporters, Gather, Gathered, remote_write};
