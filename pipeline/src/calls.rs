@@ -42,8 +42,10 @@ pub const QUEUE: usize = 64;
 pub const MAX_FOLLOWERS: usize = 16;
 /// Calls that a follower may be behind.
 pub const FOLLOWED: usize = 2_048;
-/// How often held calls are looked at.
+/// How often held calls are looked at; so many times less often with each [`MANY`] of them.
 const LOOK: Nanos = Nanos::from_millis(20);
+/// Calls whose look takes about a tenth of that.
+const MANY: usize = 1_024;
 /// How often it is asked what is open, while something depends on that.
 const ASK: Nanos = Nanos::from_millis(250);
 
@@ -295,7 +297,7 @@ impl Watch {
             }
             if ended {
                 self.tie.drain(now, &mut self.out);
-            } else if now.since(self.looked) >= LOOK {
+            } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
                 self.look(now);
             }
