@@ -95,6 +95,21 @@ fn quiet(agent: &Agent) -> serde_json::Value {
     counts
 }
 
+fn followed_so_far(agent: &Agent) -> u64 {
+    agent.status().unwrap()["calls"]["followed"].as_u64().unwrap()
+}
+
+/// Waits until one more follows than then.
+fn wait_followed(agent: &Agent, then: u64) {
+    for _ in 0..1_000 {
+        if followed_so_far(agent) > then {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("nobody follows");
+}
+
 #[test]
 fn calls_are_tied_as_the_services_say_or_not_at_all() {
     if !can_run(&NEEDS) {
@@ -195,12 +210,13 @@ fn calls_are_shown_filtered_to_who_asks_and_left_out_for_who_is_slow() {
     // Who reads no further ends it, and who asks nobody is told what to do.
     let command =
         format!("{} tail --address {address} --json --side client | head -n 2", redtap_e2e::agent::binary().display());
+    let followed = followed_so_far(&agent);
     let mut head = Command::new("timeout")
         .args(["20", "sh", "-c", &command])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    wait_followed(&agent, followed);
     front(&chain, 10..16);
     let mut text = String::new();
     head.stdout.take().unwrap().read_to_string(&mut text).unwrap();
@@ -213,13 +229,11 @@ fn calls_are_shown_filtered_to_who_asks_and_left_out_for_who_is_slow() {
 
     // One that does not read, while many calls come.
     let before = quiet(&agent)["taken"].as_u64().unwrap();
-    let followed = agent.status().unwrap()["calls"]["followed"].as_u64().unwrap();
+    let followed = followed_so_far(&agent);
     let mut slow = TcpStream::connect(&address).unwrap();
     slow.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(slow, "GET /api/v1/calls?follow=true&protocol=redis HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
-    while agent.status().unwrap()["calls"]["followed"].as_u64().unwrap() == followed {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_followed(&agent, followed);
     let port = chain.redis.port.to_string();
     sandbox.run("redis-benchmark", &["-p", &port, "-n", "40000", "-c", "4", "-t", "get", "-q"]).unwrap();
     let counts = quiet(&agent);

@@ -44,8 +44,10 @@ pub const MAX_FOLLOWERS: usize = 16;
 pub const FOLLOWED: usize = 2_048;
 /// Calls that one who follows all of them may be behind: twice as many as are held, which may all go out at once.
 pub const FOLLOWED_ALL: usize = 2 * tie::MAX_HELD;
-/// How often held calls are looked at.
+/// How often held calls are looked at; so many times less often with each [`MANY`] of them.
 const LOOK: Nanos = Nanos::from_millis(20);
+/// Calls whose look takes about a tenth of that.
+const MANY: usize = 1_024;
 /// How often it is asked what is open, while something depends on that.
 const ASK: Nanos = Nanos::from_millis(250);
 
@@ -309,7 +311,7 @@ impl Watch {
             }
             if ended {
                 self.tie.drain(now, &mut self.out);
-            } else if now.since(self.looked) >= LOOK {
+            } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
                 self.look(now);
             }
