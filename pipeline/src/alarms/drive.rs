@@ -12,7 +12,7 @@ use super::{Board, Notice};
 use crate::clock;
 use crate::export::{Account, Ending, Gather};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,19 +126,13 @@ fn tell(notices: Vec<Notice>, outboxes: &[Arc<Outbox>], account: &Account) {
 }
 
 /// Writes what is to be kept, if it is not what was written last. Values that only went up or down are no change.
-async fn keep_changed(
-    path: &PathBuf,
-    evaluator: &Evaluator,
-    outboxes: &[Arc<Outbox>],
-    written: &mut Kept,
-    desk: &Desk,
-) {
+async fn keep_changed(path: &Path, evaluator: &Evaluator, outboxes: &[Arc<Outbox>], written: &mut Kept, desk: &Desk) {
     let untold = outboxes.iter().map(|outbox| (outbox.account.name().to_owned(), outbox.left()));
     let kept = Kept { untold: untold.filter(|(_, left)| !left.is_empty()).collect(), ..evaluator.kept() };
     if same(&kept, written) {
         return;
     }
-    let (path, text) = (path.clone(), kept.clone());
+    let (path, text) = (path.to_owned(), kept.clone());
     // A slow disk must hold up no exporter.
     match tokio::task::spawn_blocking(move || keep::write(&path, &text)).await {
         Ok(Ok(())) => *written = kept,

@@ -332,7 +332,7 @@ pub(super) fn agent() -> Dashboard {
     layout.row("What it costs");
     let cpu = [
         Query::new(rate("redtap_process_cpu_seconds_total"), "{{instance}} threads"),
-        Query::new(format!("{}", own("redtap_governor_used_ratio")), "{{instance}} {{of}}"),
+        Query::new(own("redtap_governor_used_ratio"), "{{instance}} {{of}}"),
         Query::new(own("redtap_governor_budget_ratio"), "{{instance}} budget"),
     ];
     layout.panel((8, 8), Look::Lines, "Processor", "Share of one processor.", "percentunit", &cpu);

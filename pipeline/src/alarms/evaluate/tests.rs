@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 const SECOND: u64 = 1_000;
 
-/// Series that are counted up by hand.
+/// A series, its labels as text, and how far it has counted.
+type Counted = (Arc<Series>, Arc<str>, u64);
+
+/// Series that are counted up by hand; by service, route and error.
 #[derive(Default)]
 struct World {
-    series: BTreeMap<(String, String, String), (Arc<Series>, Arc<str>, u64)>,
+    series: BTreeMap<(String, String, String), Counted>,
 }
 
 impl World {
