@@ -1,5 +1,5 @@
 //! OTLP, as a real Collector writes it down: metrics equal to the agent's own, each exchange one span, an outage without loss.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use redtap_e2e::agent::{Agent, binary};
 use redtap_e2e::can_run_with;
