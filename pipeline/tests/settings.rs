@@ -1,5 +1,5 @@
 //! Settings: every source, every kind of mistake, all mistakes at once.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
+#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
 use redtap::settings::{Flag, Problem, RungChoice, Sources, keys, load};
 use std::time::Duration;
