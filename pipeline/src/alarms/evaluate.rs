@@ -1,6 +1,6 @@
 //! Evaluates all rules over what there is, and keeps the state of each alarm. Pure: time and samples are arguments.
 //!
-//! Cost: one look-up in a table a series, and for each rule one look at each group; measured in `docs/alarms.md`.
+//! Cost: one look-up in a table a series, and for each rule one look at each group.
 //! Bounds: [`MAX_ALARMS`], [`MAX_HISTORY`], those of [`Groups`].
 
 mod condition;
