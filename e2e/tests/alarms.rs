@@ -1,6 +1,6 @@
 //! Alarms reach a real Alertmanager and a webhook: once each, also over a restart of the agent and a receiver that is down;
 //! the same rules hold in Prometheus (promtool).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use redtap_e2e::agent::Agent;
 use redtap_e2e::can_run;
