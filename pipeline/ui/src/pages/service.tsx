@@ -80,7 +80,8 @@ function Report({ report }: { report: ServiceReport }): JSX.Element {
           <div class="segments" role="group" aria-label="Which side the charts are about">
             {(["served", "called"] as const).map((each) => (
               <button type="button" key={each} aria-pressed={each === name} onClick={() => setSide(each)}>
-                {SIDES[each].tab} · {rate(report[each]?.red.requestsPerSecond)}
+                {SIDES[each].tab}
+                <span class="medium">· {rate(report[each]?.red.requestsPerSecond)}</span>
               </button>
             ))}
           </div>
@@ -209,6 +210,7 @@ function endpointColumns(name: SideName, all: number): Column<Endpoint>[] {
   const peer: Column<Endpoint> = {
     key: "peer",
     title: "To",
+    class: "medium",
     by: (row) => row.peer,
     cell: (row) => row.peer || <span class="quiet">unknown</span>,
   };
@@ -225,6 +227,7 @@ function endpointColumns(name: SideName, all: number): Column<Endpoint>[] {
             {row.method !== "" && !row.endpoint.startsWith(row.method) && <b>{row.method} </b>}
             {row.endpoint}
           </span>
+          {row.peer !== "" && <span class="narrow quiet small"> to {row.peer}</span>}
         </>
       ),
     },

@@ -43,6 +43,8 @@ export interface Palette {
   warn: string;
   accent: string;
   font: string;
+  badSoft: string;
+  warnSoft: string;
   kinds: Record<NodeKind, string>;
 }
 
@@ -57,6 +59,8 @@ export function palette(): Palette {
     warn: colour("warn"),
     accent: colour("accent"),
     font: colour("font"),
+    badSoft: colour("bad-soft"),
+    warnSoft: colour("warn-soft"),
     kinds: {
       service: colour("kind-service"),
       database: colour("kind-database"),
@@ -203,6 +207,10 @@ export function draw(
   for (const edge of seen.edges) {
     if ((all && !focused) || (focused && touches(edge, focus))) drawLabel(pen, edge, camera.scale, paint);
   }
+  // In a crowd, what is looked at has its name beside it in full.
+  if (focused && camera.scale < 0.5) {
+    for (const node of seen.nodes) if (near.has(node.node.name)) drawName(pen, node, camera.scale, paint);
+  }
 }
 
 function edgeSeen({ curve: [x0, y0, , , , , x3, y3] }: SeenEdge, window_: Box): boolean {
@@ -255,6 +263,19 @@ function drawLabel(pen: CanvasRenderingContext2D, seen: SeenEdge, scale: number,
   pen.fillText(text, at.x, at.y);
 }
 
+function drawName(pen: CanvasRenderingContext2D, { node, x, y }: SeenNode, scale: number, paint: Palette): void {
+  const size = 11.5 / scale;
+  pen.font = `600 ${size}px ${paint.font}`;
+  const wide = pen.measureText(node.name).width + size * 0.6;
+  const top = y + HEIGHT / 2 + size;
+  pen.fillStyle = paint.surface;
+  pen.fillRect(x - wide / 2, top - size * 0.75, wide, size * 1.5);
+  pen.fillStyle = paint.ink;
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillText(node.name, x, top);
+}
+
 /** The outline says what a node is: each kind has its own. */
 export function outline(pen: CanvasRenderingContext2D | Path2D, kind: NodeKind, x: number, y: number, w: number, h: number): void {
   const [left, top, right, bottom] = [x - w / 2, y - h / 2, x + w / 2, y + h / 2];
@@ -297,28 +318,23 @@ function drawNode(pen: CanvasRenderingContext2D, seen: SeenNode, scale: number, 
   const how = health(node.red);
   pen.beginPath();
   outline(pen, node.kind, x, y, WIDTH, HEIGHT);
-  pen.fillStyle = paint.surface;
+  pen.fillStyle = how === "bad" ? paint.badSoft : how === "warn" ? paint.warnSoft : paint.surface;
   pen.fill();
   pen.lineWidth = Math.max(chosen ? 3 : 1.75, (chosen ? 2 : 1) / scale);
-  pen.strokeStyle = chosen ? paint.accent : paint.kinds[node.kind];
+  // Too small for a mark in words, what fails has the colour of failure; its shape still says its kind.
+  pen.strokeStyle = chosen ? paint.accent : how === "bad" && scale < 0.5 ? paint.bad : paint.kinds[node.kind];
   pen.setLineDash(node.kind === "external" ? [5, 3] : []);
   pen.stroke();
   pen.setLineDash([]);
-  if (scale < 0.3) {
-    // Too small for text: at least what fails is seen.
-    if (how === "bad" || how === "warn") {
-      pen.fillStyle = how === "bad" ? paint.bad : paint.warn;
-      pen.fillRect(x - WIDTH / 4, y - HEIGHT / 6, WIDTH / 2, HEIGHT / 3);
-    }
-    return;
-  }
+  // Too small for text; its colour and its outline are still seen.
+  if (scale < 0.2) return;
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   const two = node.red !== null && scale >= 0.5;
-  const size = Math.min(17, Math.max(13, 8 / scale));
+  const size = Math.min(36, Math.max(13, 8.5 / scale));
   pen.font = `600 ${size}px ${paint.font}`;
   pen.fillStyle = paint.ink;
-  pen.fillText(shortened(pen, node.name, WIDTH - 22), x, two ? y - 7 : y);
+  pen.fillText(shortened(pen, node.name, WIDTH - (node.kind === "service" ? 10 : 26)), x, two ? y - 7 : y);
   if (!two || node.red === null) return;
   pen.font = `11px ${paint.font}`;
   pen.fillStyle = how === "bad" ? paint.bad : how === "warn" ? paint.warn : paint.quiet;
