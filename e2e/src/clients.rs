@@ -32,6 +32,8 @@ pub enum Kit {
     SqlPhp,
     /// Python's database drivers.
     SqlPython,
+    /// What drives a browser, and judges accessibility.
+    Ui,
 }
 
 impl Kit {
@@ -47,6 +49,7 @@ impl Kit {
             Self::SqlNode => ("sql-node", "sql-node/package-lock.json"),
             Self::SqlPhp => ("sql-php", "sql-php"),
             Self::SqlPython => ("sql-python", "sql-python/requirements.txt"),
+            Self::Ui => ("ui", "ui/package-lock.json"),
         }
     }
 

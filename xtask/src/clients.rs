@@ -26,6 +26,7 @@ const KITS: &[Kit] = &[
     Kit { name: "sql-node", source: "sql-node/package-lock.json", build: node },
     Kit { name: "sql-php", source: "sql-php", build: sql_php },
     Kit { name: "sql-python", source: "sql-python/requirements.txt", build: python },
+    Kit { name: "ui", source: "ui/package-lock.json", build: node },
 ];
 
 /// Builds what is missing, all at once: each mostly waits for its registry.
