@@ -5,6 +5,7 @@
 mod sight;
 
 use parking_lot::Mutex;
+use redtap::calls::Calls;
 use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::export::{Account, Gather, Gathered};
@@ -30,6 +31,7 @@ pub(super) struct Live {
     pub(super) governed: Mutex<governor::State>,
     pub(super) running: Mutex<Option<Running>>,
     pub(super) feed: Mutex<Option<Feed>>,
+    pub(super) calls: Arc<Calls>,
     /// The last reports, for when the topology has ended.
     pub(super) ended: Mutex<Vec<ShardReport>>,
     /// What the stages of each shard count besides their ledgers, as of the last upkeep.
@@ -223,6 +225,10 @@ impl Backend for Shown {
         self.ready.load(Ordering::Acquire)
     }
 
+    fn calls(&self) -> Option<Arc<Calls>> {
+        self.live().map(|live| Arc::clone(&live.calls))
+    }
+
     fn status(&self) -> Value {
         let (reports, losses, sums) = self.sums();
         let probe = self.live().map(|live| &live.probe);
@@ -250,6 +256,7 @@ impl Backend for Shown {
             "overflows": sight::overflows(&counts),
             "usage": sight::usage(&Usage::now()),
             "exporters": sight::exporters(self.exporters.get().map_or(&[], Vec::as_slice)),
+            "calls": self.live().map(|live| live.calls.counts()),
         })
     }
 }

@@ -190,7 +190,6 @@ export function topology(value: unknown): Topology {
 
 export function call(value: unknown): Call {
   const of = fields(value);
-  const link = fields(of.link);
   return {
     startNs: number(of.start_ns) ?? 0,
     durationNs: number(of.duration_ns),
@@ -216,15 +215,15 @@ export function call(value: unknown): Call {
     traceId: text(of.trace_id),
     spanId: text(of.span_id),
     parentSpanId: text(of.parent_span_id),
-    inferred: text(of.inferred ?? link.inferred),
+    link: text(of.link),
   };
 }
 
 export function callDetail(value: unknown): CallDetail {
   const of = fields(value);
   const own = call(of.call ?? value);
-  const tree = list(of.tree ?? of.calls ?? of.trace).map(call);
-  return { call: own, tree: tree.length > 0 ? tree : [own], more: number(of.more) ?? 0 };
+  const tree = list(of.trace).map(call);
+  return { call: own, tree: tree.length > 0 ? tree : [own] };
 }
 
 function alarm(value: unknown): Alarm {

@@ -126,16 +126,14 @@ export interface Call {
   traceId: string;
   spanId: string;
   parentSpanId: string;
-  /** How the parent is known: empty if the call said so itself. */
-  inferred: string;
+  /** How the parent is known (docs/calls.md): a header's format, `socket`, `thread`; empty: it is not. */
+  link: string;
 }
 
 export interface CallDetail {
   call: Call;
   /** The calls of its tree, its own among them. */
   tree: Call[];
-  /** Calls of the tree that are not listed. */
-  more: number;
 }
 
 export interface Alarm {

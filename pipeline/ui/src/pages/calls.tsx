@@ -335,7 +335,7 @@ function TreeOf({ spanId, known, again }: { spanId: string; known: Call | null; 
   if (gone) return <p class="body quiet small">The calls that belong to this one are no longer kept ({answer.error?.message}).</p>;
   return (
     <Shown answer={answer} again={again}>
-      {({ call, tree, more }) => (
+      {({ call, tree }) => (
         <>
           {!known && (
             <div class="picked">
@@ -345,7 +345,6 @@ function TreeOf({ spanId, known, again }: { spanId: string; known: Call | null; 
           <div class="body">
             <h3>Calls that belong together</h3>
             <Waterfall calls={tree} chosen={spanId} />
-            {more > 0 && <p class="quiet small">{count(more)} more are not listed.</p>}
           </div>
         </>
       )}
@@ -353,8 +352,17 @@ function TreeOf({ spanId, known, again }: { spanId: string; known: Call | null; 
   );
 }
 
+/** How a call is tied to the one above it, by `link`. */
+const LINKS: Record<string, { name: string; how: string; inferred: boolean }> = {
+  thread: { name: "inferred", how: "Made by the thread that was answering the request above; no header says so", inferred: true },
+  socket: { name: "other end", how: "The other end of the same connection, which this agent sees too", inferred: false },
+  traceparent: { name: "traceparent", how: "The request’s W3C trace context says so", inferred: false },
+  b3: { name: "B3", how: "The request’s B3 header says so", inferred: false },
+  sw8: { name: "SkyWalking", how: "The request’s SkyWalking header says so", inferred: false },
+};
+
 function Waterfall({ calls, chosen }: { calls: Call[]; chosen: string }): JSX.Element {
-  const inferred = calls.some((call) => call.inferred !== "");
+  const inferred = calls.some((call) => LINKS[call.link]?.inferred);
   return (
     <>
       <ol class="waterfall">
@@ -363,7 +371,7 @@ function Waterfall({ calls, chosen }: { calls: Call[]; chosen: string }): JSX.El
           return (
             <li key={`${call.spanId} ${call.role} ${call.startNs}`} class={call.spanId === chosen ? "chosen" : undefined}>
               <span class="ellipsis" style={{ paddingLeft: `${Math.min(depth, 8) * 0.75}rem` }} title={`${call.method} ${call.target}`}>
-                {depth > 0 && <span class="quiet">{call.inferred === "" ? "└ " : "┄ "}</span>}
+                {depth > 0 && <span class="quiet">{LINKS[call.link]?.inferred ? "┄ " : "└ "}</span>}
                 {call.spanId !== "" && call.spanId !== chosen ? (
                   <a href={format(withParams(parse(location.hash), { call: call.spanId }))}>{call.service || call.comm}</a>
                 ) : (
@@ -373,9 +381,9 @@ function Waterfall({ calls, chosen }: { calls: Call[]; chosen: string }): JSX.El
                   {call.role === "client" && call.peer !== "" ? `→ ${call.peer} ` : ""}
                   {call.method} {call.endpoint || call.target}
                 </span>
-                {call.inferred !== "" && (
-                  <span class="chip" title={`Not said by the call itself: ${call.inferred}`}>
-                    inferred
+                {depth > 0 && LINKS[call.link] && (
+                  <span class={`chip ${LINKS[call.link]?.inferred ? "warn" : ""}`} title={LINKS[call.link]?.how}>
+                    {LINKS[call.link]?.name}
                   </span>
                 )}
               </span>
@@ -389,8 +397,7 @@ function Waterfall({ calls, chosen }: { calls: Call[]; chosen: string }): JSX.El
       </ol>
       {inferred && (
         <p class="quiet small">
-          Inferred: the calls did not carry a trace context. They are tied because the same thread made them while it answered, or
-          because both ends of one connection were seen.
+          Inferred: the call carried no trace context. It is tied to the request that its thread was answering.
         </p>
       )}
     </>
