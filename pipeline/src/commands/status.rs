@@ -10,9 +10,11 @@ use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::export::{Account, Gather, Gathered};
 use redtap::governor::{self, Governor};
+use redtap::history::History;
 use redtap::http::{Backend, HttpCounters};
 use redtap::metadata::feed::Feed;
 use redtap::registry::{Format, Registry};
+use redtap::reports::Reports;
 use redtap::self_metrics::{Observed, SelfMetrics, StageCounts, Usage};
 use redtap::topology::{Running, ShardControls};
 use redtap_kernel::losses::Losses;
@@ -41,6 +43,7 @@ pub(super) struct Live {
 /// The agent as the endpoint sees it.
 pub(super) struct Shown {
     registry: Arc<Registry>,
+    history: Arc<History>,
     own: Mutex<SelfMetrics>,
     live: OnceLock<Live>,
     http: OnceLock<Arc<HttpCounters>>,
@@ -50,9 +53,10 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, history: Arc<History>) -> Self {
         Self {
             registry,
+            history,
             own: Mutex::new(SelfMetrics::new()),
             live: OnceLock::new(),
             http: OnceLock::new(),
@@ -143,6 +147,7 @@ impl Shown {
             counts: self.counts(),
             resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
             http: self.http.get().map(Arc::as_ref),
+            history: self.history.stats(),
             usage: Usage::now(),
             governor: self.governor(),
             exporters: self.exporters.get().map_or_else(Vec::new, |accounts| {
@@ -227,6 +232,10 @@ impl Backend for Shown {
 
     fn calls(&self) -> Option<Arc<Calls>> {
         self.live().map(|live| Arc::clone(&live.calls))
+    }
+
+    fn reports(&self) -> Option<Arc<dyn Reports>> {
+        Some(self.history.clone())
     }
 
     fn status(&self) -> Value {

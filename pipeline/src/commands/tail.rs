@@ -116,7 +116,7 @@ pub(super) fn tail(options: &Tail) -> Result<ExitCode> {
 
 /// Who listens everywhere is reached here.
 fn reachable(settings: &Settings) -> SocketAddr {
-    let mut address = settings.listen;
+    let mut address = settings.http.listen;
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

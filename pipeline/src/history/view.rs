@@ -47,17 +47,19 @@ impl History {
             return refuse("it has too many steps; ask for at most 24h".to_owned());
         };
         // A long step is not waited for: its values are as of the last whole minute.
-        let to = floor(self.recorded_until(end, step), step.min(COARSE));
+        let end = if end == now { self.recorded_until(now, step) } else { end };
+        let to = floor(end, step.min(COARSE));
         Ok(Range { from: to - i64::from(seconds.div_ceil(step) * step), to, step })
     }
 
-    /// `end`, or the end of the last recording, if the next one is only just due.
-    fn recorded_until(&self, end: i64, step: u32) -> i64 {
+    /// The end of the last recording, if the next one is only just due: also where it is a little ahead, because the agent was
+    /// stopped within the step.
+    fn recorded_until(&self, now: i64, step: u32) -> i64 {
         let inner = self.inner.lock();
         let tier = if step.is_multiple_of(COARSE) { &inner.coarse } else { &inner.fine };
         match tier.last() {
-            Some(last) if last < end && end - last < i64::from(3 * tier.step) => end.min(last + i64::from(tier.step)),
-            _ => end,
+            Some(last) if last <= now && now - last < i64::from(3 * tier.step) => last + i64::from(tier.step),
+            _ => now,
         }
     }
 

@@ -68,7 +68,7 @@ export async function follow(filters: Record<string, string>, limit: number, tai
       const known = error instanceof ApiError ? error : new ApiError("gone", 0, "the stream of calls broke off");
       tail.state(known);
       // A wish that is not understood, or not granted, will not be in two seconds.
-      if (known.trouble !== "gone" && known.trouble !== "not-ready") return;
+      if (!["gone", "busy", "not-ready"].includes(known.trouble)) return;
     }
     await new Promise((wake) => setTimeout(wake, AGAIN_AFTER));
   }

@@ -3,8 +3,11 @@
 import * as decode from "./decode";
 import type { Alarms, CallDetail, ServiceReport, Services, Topology } from "./types";
 
-/** `gone`: no answer at all; `token`: it wants one; `refused`: any other answer that is not what was asked for. */
-export type Trouble = "gone" | "token" | "not-ready" | "not-found" | "absent" | "refused";
+/**
+ * `gone`: no answer at all; `token`: it wants one; `busy`: not now; `refused`: any other answer that is not what was asked
+ * for.
+ */
+export type Trouble = "gone" | "token" | "busy" | "not-ready" | "not-found" | "absent" | "refused";
 
 export class ApiError extends Error {
   readonly trouble: Trouble;
@@ -31,11 +34,12 @@ export function keepToken(value: string): void {
   else sessionStorage.setItem(TOKEN, value);
 }
 
-function troubleOf(status: number): Trouble {
+function troubleOf(status: number, headers: Headers): Trouble {
   if (status === 401 || status === 403) return "token";
   if (status === 404) return "not-found";
   if (status === 501) return "absent";
-  return status === 503 ? "not-ready" : "refused";
+  if (status !== 503) return "refused";
+  return headers.has("retry-after") ? "busy" : "not-ready";
 }
 
 async function failure(response: Response): Promise<ApiError> {
@@ -46,7 +50,7 @@ async function failure(response: Response): Promise<ApiError> {
   } catch {
     // Not one of the agent's own answers; the status says enough.
   }
-  return new ApiError(troubleOf(response.status), response.status, message);
+  return new ApiError(troubleOf(response.status, response.headers), response.status, message);
 }
 
 /** The answer to a GET, whose status is good. */

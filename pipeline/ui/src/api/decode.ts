@@ -243,7 +243,7 @@ function alarm(value: unknown): Alarm {
 
 export function alarms(value: unknown): Alarms {
   const of = fields(value);
-  return { firing: list(of.firing).map(alarm), history: list(of.history).map(alarm) };
+  return { firing: list(of.firing).map(alarm), pending: list(of.pending).map(alarm), history: list(of.history).map(alarm) };
 }
 
 /** A value deep in a status answer; null if any part of the way is not there. */

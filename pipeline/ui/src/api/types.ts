@@ -150,6 +150,8 @@ export interface Alarm {
 
 export interface Alarms {
   firing: Alarm[];
+  /** What is true, but not for as long as its rule wants; empty from an agent that does not say. */
+  pending: Alarm[];
   history: Alarm[];
 }
 

@@ -42,16 +42,16 @@ export function AlarmsPage({ again }: { again: () => void }): JSX.Element {
       </div>
       {absent ? (
         <section class="card">
-          <Message title="No alarms are configured">
+          <Message title="There are no alarms">
             <p>
-              Rules for error rates, durations, lost traffic and objectives are set in the section <code>alarms</code> of the
-              configuration.
+              {answer.error?.message}. Rules for error rates, durations, lost traffic and objectives are set in the section{" "}
+              <code>alarms</code> of the configuration.
             </p>
           </Message>
         </section>
       ) : (
         <Shown answer={answer} again={again}>
-          {({ firing, history }) => {
+          {({ firing, pending, history }) => {
             const loud = [...firing].sort(
               (a, b) => Number(silencedUntil(a, local) !== null) - Number(silencedUntil(b, local) !== null) || b.since - a.since,
             );
@@ -79,6 +79,21 @@ export function AlarmsPage({ again }: { again: () => void }): JSX.Element {
                     </p>
                   )}
                 </section>
+                {pending.length > 0 && (
+                  <section class="card" aria-label="Pending">
+                    <header>
+                      <h2>Pending</h2>
+                      <span class="quiet small">true, but not for long enough to fire</span>
+                    </header>
+                    <Table
+                      caption="Alarms that may fire soon"
+                      columns={historyColumns(view).filter(({ key }) => key !== "until")}
+                      rows={pending}
+                      id={(row) => JSON.stringify([row.name, row.labels])}
+                      param="pending"
+                    />
+                  </section>
+                )}
                 <section class="card" aria-label="History">
                   <header>
                     <h2>History</h2>

@@ -60,10 +60,16 @@ export function Failure({ error, again }: { error: ApiError; again: () => void }
       return (
         <Message title="This agent wants a token">
           <p>
-            It is the content of the file that <code>http.token_file</code> names in the agent’s configuration. It is kept
-            until this tab is closed. ({error.message})
+            It is what <code>http.token</code> says in the agent’s configuration. It is kept until this tab is closed; opening{" "}
+            <code>/?token=…</code> once makes this browser remember it. ({error.message})
           </p>
           <TokenForm again={again} />
+        </Message>
+      );
+    case "busy":
+      return (
+        <Message title="The agent is busy">
+          <p>{error.message}. This page tries again by itself; other pages or scripts may be asking as well.</p>
         </Message>
       );
     case "not-ready":
