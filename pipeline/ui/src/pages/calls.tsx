@@ -147,7 +147,7 @@ function TailState({ tail, paused }: { tail: Tail; paused: boolean }): JSX.Eleme
   return (
     <span class={`state ${open ? "open" : ""}`} role="status">
       <i aria-hidden="true" />
-      {word}
+      <span>{word}</span>
       <span aria-live="off">
         {tail.seen > 0 && `${count(tail.seen)} calls came, the newest ${count(Math.min(SHOWN, tail.calls.length))} are shown`}
         {tail.leftOut > 0 && <b class="warn"> {count(tail.leftOut)} left out: more came than could be sent</b>}
@@ -220,6 +220,12 @@ function outcome(call: Call): JSX.Element {
   return <span class="chip warn">{call.error || (call.status === "none" ? "no answer" : "unknown")}</span>;
 }
 
+/** Method and target; where the target says no more than the method, as for Redis, it is not said twice. */
+function asked(call: Call): string {
+  const target = call.target || call.endpoint;
+  return target === "" || target === call.method ? call.method : `${call.method} ${target}`;
+}
+
 function seconds(nanoseconds: number | null): number | null {
   return nanoseconds === null ? null : nanoseconds / 1e9;
 }
@@ -272,16 +278,17 @@ function CallTable({ calls, chosen, waiting, filtered }: TableProps): JSX.Elemen
             const id = identity(call);
             return (
               <tr key={id} class={id === chosen ? "chosen" : undefined}>
-                <td class="number">
+                <td class="time">
                   <button type="button" class="open" aria-expanded={id === chosen} onClick={() => open(id)}>
-                    {preciseClock(call.startNs)}
+                    {preciseClock(call.startNs).slice(0, -4)}
+                    <span class="medium">{preciseClock(call.startNs).slice(-4)}</span>
                   </button>
                 </td>
                 <td>{call.service || call.comm}</td>
                 <td class="wide quiet">{call.role === "server" ? "answered" : "made"}</td>
                 <td class="medium">{call.peer}</td>
                 <td class="ellipsis mono" title={`${call.method} ${call.target}`}>
-                  {call.method} {call.target || call.endpoint}
+                  {asked(call)}
                 </td>
                 <td>{outcome(call)}</td>
                 <td class="number">{duration(seconds(call.durationNs))}</td>
@@ -303,7 +310,7 @@ function OneCall({ id, listed, again }: { id: string; listed: Call | null; again
     <section class="card one" aria-label="One call">
       <div class="picked">
         <div class="picked-head">
-          <h2>{known ? `${known.method} ${known.endpoint || known.target}` : "One call"}</h2>
+          <h2>{known ? asked(known) : "One call"}</h2>
           <button
             type="button"
             class="button icon"
@@ -379,7 +386,7 @@ function Waterfall({ calls, chosen }: { calls: Call[]; chosen: string }): JSX.El
                 )}{" "}
                 <span class="quiet">
                   {call.role === "client" && call.peer !== "" ? `→ ${call.peer} ` : ""}
-                  {call.method} {call.endpoint || call.target}
+                  {asked(call)}
                 </span>
                 {depth > 0 && LINKS[call.link] && (
                   <span class={`chip ${LINKS[call.link]?.inferred ? "warn" : ""}`} title={LINKS[call.link]?.how}>

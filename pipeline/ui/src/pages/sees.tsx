@@ -222,6 +222,13 @@ function useReadings(status: unknown, when: number): Reading[] {
   return all;
 }
 
+/** The governor measures it; without one, nobody does. */
+function kernelCost(status: unknown): string {
+  const [used, each] = [number(at(status, "governor", "used_kernel_ratio")), number(at(status, "governor", "kernel_ns_per_operation"))];
+  if (used === null || each === null) return "not measured while the governor is off";
+  return `${percent(used)} of one processor, at ${significant(each)} ns an operation (${words(text(at(status, "governor", "kernel_cost")))})`;
+}
+
 function Cost({ status, at: when }: { status: unknown; at: number }): JSX.Element {
   const readings = useReadings(status, when);
   const last = readings[readings.length - 1];
@@ -243,8 +250,7 @@ function Cost({ status, at: when }: { status: unknown; at: number }): JSX.Elemen
         <dd>{percent(cpu !== null && uptime ? cpu / uptime : null)} of one processor since the start</dd>
         <dt>Kernel programs</dt>
         <dd>
-          {percent(number(at(status, "governor", "used_kernel_ratio")))} of one processor, {text(at(status, "governor", "kernel_cost")) || "not known"} at{" "}
-          {significant(number(at(status, "governor", "kernel_ns_per_operation")) ?? 0)} ns an operation
+          {kernelCost(status)}
         </dd>
         <dt>Memory</dt>
         <dd>

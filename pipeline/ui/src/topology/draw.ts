@@ -96,10 +96,10 @@ export function scene(topology: Topology, where: Map<string, Place>): Scene {
   });
   const [xs, ys] = [nodes.map(({ x }) => x), nodes.map(({ y }) => y)];
   const box = {
-    left: Math.min(...xs, 0) - WIDTH / 2,
-    right: Math.max(...xs, 0) + WIDTH / 2,
-    top: Math.min(...ys, 0) - HEIGHT / 2,
-    bottom: Math.max(...ys, 0) + HEIGHT / 2,
+    left: Math.min(...xs) - WIDTH / 2,
+    right: Math.max(...xs) + WIDTH / 2,
+    top: Math.min(...ys) - HEIGHT / 2,
+    bottom: Math.max(...ys) + HEIGHT / 2,
   };
   return { nodes, edges, box };
 }
