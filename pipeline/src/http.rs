@@ -9,10 +9,10 @@
 //! limits a connection. Who may ask is said by a [`Surface`]: names, a token, TLS.
 //! Absent: anything that changes state, files of the disk. It listens where it is told, by default on loopback only.
 
-mod calls;
 mod access;
 mod api;
 mod assets;
+mod calls;
 pub mod guard;
 mod routes;
 mod tls;

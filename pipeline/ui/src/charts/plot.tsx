@@ -7,7 +7,7 @@ import "uplot/dist/uPlot.min.css";
 import type { Range, Values } from "../api/types";
 import { clock, moment } from "../format";
 import { colour, useColours, useWidth } from "../state";
-import { stacked, summary, times } from "./series";
+import { alone, stacked, summary, times } from "./series";
 
 export interface Line {
   name: string;
@@ -51,7 +51,8 @@ function options(props: Props, width: number, cursor: (index: number | null) => 
       stroke,
       width: props.stack ? 1 : 1.5,
       spanGaps: false,
-      points: { show: false },
+      // A value between two gaps is no line, but it is a value.
+      points: { show: true, size: 4, fill: stroke, filter: (plot, at) => alone(plot.data[at] ?? []) },
       ...(line.dash ? { dash: line.dash } : {}),
       ...(props.stack || props.lines.length === 1 ? { fill: `${stroke}${props.stack ? "99" : "1f"}` } : {}),
     };

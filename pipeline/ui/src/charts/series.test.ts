@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { columns, share, visibleRows } from "./cells";
-import { areaPath, linePath, stacked, summary, thinned, times } from "./series";
+import { alone, areaPath, linePath, stacked, summary, thinned, times } from "./series";
 
 describe("values over time", () => {
   it("have one moment a step", () => {
@@ -22,6 +22,11 @@ describe("values over time", () => {
     expect(thinned(values, 50).length).toBeLessThanOrEqual(50);
     expect(Math.max(...thinned(values, 50).map((value) => value ?? 0))).toBe(9);
     expect(thinned([1, 2], 50)).toEqual([1, 2]);
+  });
+
+  it("that stand alone are found", () => {
+    expect(alone([1, null, 2, 3, null, 4])).toEqual([0, 5]);
+    expect(alone([])).toEqual([]);
   });
 
   it("make lines that are broken at gaps", () => {

@@ -39,6 +39,12 @@ export function stacked(lists: Values[]): Values[] {
   });
 }
 
+/** Where values stand alone between gaps. */
+export function alone(values: ArrayLike<number | null | undefined>): number[] {
+  const known = (step: number): boolean => values[step] !== null && values[step] !== undefined;
+  return Array.from({ length: values.length }, (_, step) => step).filter((step) => known(step) && !known(step - 1) && !known(step + 1));
+}
+
 /** The same values in at most `most` points; each is the largest of those it stands for, so that no peak is lost. */
 export function thinned(values: Values, most: number): Values {
   if (values.length <= most || most < 1) return values;

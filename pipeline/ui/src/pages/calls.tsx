@@ -377,7 +377,7 @@ function Waterfall({ calls, chosen }: { calls: Call[]; chosen: string }): JSX.El
           const kind = call.status === "error" ? "error" : length === null ? "unknown" : "";
           return (
             <li key={`${call.spanId} ${call.role} ${call.startNs}`} class={call.spanId === chosen ? "chosen" : undefined}>
-              <span class="ellipsis" style={{ paddingLeft: `${Math.min(depth, 8) * 0.75}rem` }} title={`${call.method} ${call.target}`}>
+              <span class="what" style={{ paddingLeft: `${Math.min(depth, 8) * 0.75}rem` }} title={`${call.method} ${call.target}`}>
                 {depth > 0 && <span class="quiet">{LINKS[call.link]?.inferred ? "┄ " : "└ "}</span>}
                 {call.spanId !== "" && call.spanId !== chosen ? (
                   <a href={format(withParams(parse(location.hash), { call: call.spanId }))}>{call.service || call.comm}</a>

@@ -1,7 +1,7 @@
 // Who calls whom: a graph, and beside it the same edges as a list that keys reach.
 
 import type { JSX } from "preact";
-import { useCallback, useMemo } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
 import { api } from "../api/client";
 import type { Red, Topology, TopologyEdge, TopologyNode } from "../api/types";
 import { count, duration, percent, plural, rate } from "../format";
@@ -132,12 +132,22 @@ function Close({ onClose }: { onClose: () => void }): JSX.Element {
   );
 }
 
+/** Who picks from the list by keys goes on in what was picked, which is above the list. */
+function usePicked(what: string): { current: HTMLHeadingElement | null } {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (document.activeElement?.closest(".edges")) heading.current?.focus();
+  }, [what]);
+  return heading;
+}
+
 function PickedNode({ node, onClose }: { node: TopologyNode; onClose: () => void }): JSX.Element {
   const view = useView();
+  const heading = usePicked(node.name);
   return (
     <div class="picked">
       <div class="picked-head">
-        <h2>
+        <h2 ref={heading} tabIndex={-1}>
           <span class="key">
             <KindIcon kind={node.kind} />
           </span>{" "}
@@ -166,10 +176,11 @@ function PickedNode({ node, onClose }: { node: TopologyNode; onClose: () => void
 
 function PickedEdge({ edge, onClose }: { edge: TopologyEdge; onClose: () => void }): JSX.Element {
   const view = useView();
+  const heading = usePicked(`${edge.client} ${edge.server}`);
   return (
     <div class="picked">
       <div class="picked-head">
-        <h2>
+        <h2 ref={heading} tabIndex={-1}>
           {edge.client} → {edge.server}
         </h2>
         <Close onClose={onClose} />
