@@ -38,6 +38,8 @@ pub enum Kit {
     Prometheus,
     /// VictoriaMetrics, one node.
     VictoriaMetrics,
+    /// What drives a browser, and judges accessibility.
+    Ui,
 }
 
 impl Kit {
@@ -56,6 +58,7 @@ impl Kit {
             Self::SqlPython => ("sql-python", "sql-python/requirements.txt"),
             Self::Prometheus => ("prometheus", "prometheus.txt"),
             Self::VictoriaMetrics => ("victoria-metrics", "victoria-metrics.txt"),
+            Self::Ui => ("ui", "ui/package-lock.json"),
         }
     }
 

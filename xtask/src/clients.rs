@@ -29,6 +29,7 @@ const KITS: &[Kit] = &[
     Kit { name: "sql-php", source: "sql-php", build: sql_php },
     Kit { name: "sql-python", source: "sql-python/requirements.txt", build: python },
     Kit { name: "victoria-metrics", source: "victoria-metrics.txt", build: victoria_metrics },
+    Kit { name: "ui", source: "ui/package-lock.json", build: node },
 ];
 
 /// Builds what is missing, all at once: each mostly waits for its registry.

@@ -34,6 +34,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("chromium", "chromium"),
     ("go", "golang-go"),
     // The compiler, which a run-time environment alone does not bring.
     ("javac", "default-jdk-headless"),

@@ -8,12 +8,14 @@ mod install;
 mod instructions;
 mod limited;
 mod test;
+mod ui;
 
 use anyhow::{Result, bail};
 use std::process::Command;
 
 const USAGE: &str = "cargo xtask COMMAND
   test [WORDS]       install what the tests need (when root) and run them all, or the steps whose name contains WORDS
+  ui [--check]       build the pages of the web UI, or check and test them and compare the committed ones with their source
   bpf [--check]      build the kernel programs, or compare the committed ones with their source
   ci                 what .ci/run runs
   install            only install, and build what e2e/clients/ holds
@@ -29,6 +31,8 @@ fn main() -> Result<()> {
         ["test", only] => test::run(Some(only)),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
+        ["ui"] => ui::run(false),
+        ["ui", "--check"] => ui::run(true),
         ["ci"] => ci(),
         ["install"] => install::run(),
         ["instructions"] => instructions::run(false),

@@ -63,6 +63,7 @@ const fn step(name: &'static str, command: &'static [&'static str]) -> Step {
 
 const STEPS: &[Step] = &[
     step("kernel objects are what their source says", &["cargo", "xtask", "bpf", "--check"]),
+    step("pages are what their source says", &["cargo", "xtask", "ui", "--check"]),
     Step {
         name: "unit and property tests",
         what: What::Tests { packages: &["stages", "pipeline", "benches", "xtask"], pace: Pace::Threads },

@@ -2,6 +2,8 @@
 //!
 //! Before the probe is attached there is only the registry to show, and the agent is not ready.
 
+mod sight;
+
 use parking_lot::Mutex;
 use redtap::alarms::Board;
 use redtap::alarms::desk::Desk;
@@ -151,17 +153,21 @@ impl Shown {
         (reports, losses, sums)
     }
 
+    /// What the stages of all shards count besides their ledgers, as of the last upkeep.
+    fn counts(&self) -> StageCounts {
+        self.live().map(|live| live.counts.iter().map(|counts| *counts.lock()).sum()).unwrap_or_default()
+    }
+
     fn refresh(&self) {
         let (reports, losses, sums) = self.sums();
         let board = self.board();
-        let counts = |live: &Live| live.counts.iter().map(|counts| *counts.lock()).sum();
         let observed = Observed {
             shards: &reports,
             conservation: Some(&sums),
             losses,
             runs: self.live().and_then(|live| live.probe.run_stats()),
             registry: self.registry.stats(),
-            counts: self.live().map(counts).unwrap_or_default(),
+            counts: self.counts(),
             resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
             http: self.http.get().map(Arc::as_ref),
             history: self.history.stats(),
@@ -269,6 +275,7 @@ impl Backend for Shown {
             .iter()
             .map(|failure| json!({ "rung": failure.rung.name(), "reason": failure.step.to_string() }))
             .collect();
+        let counts = self.counts();
         let shards: Vec<Value> = reports.iter().enumerate().map(|(number, report)| shard(number, report)).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -282,6 +289,10 @@ impl Backend for Shown {
             "kernel": losses.map(|losses| loss_object(&losses)),
             "shards": shards,
             "series": self.registry.stats().series,
+            "connections": sight::connections(&counts),
+            "overflows": sight::overflows(&counts),
+            "usage": sight::usage(&Usage::now()),
+            "exporters": sight::exporters(self.exporters.get().map_or(&[], Vec::as_slice)),
             "calls": self.live().map(|live| live.calls.counts()),
         })
     }
