@@ -217,8 +217,9 @@ fn what_is_on_disk_is_sent_by_the_next_agent_before_its_own() {
     let exporters = start(port, &spool);
     assert!(next(&asked).body == kept, "the oldest comes first, as it was");
     let totals = end(exporters);
-    // Three of the first life; of the second, one at its beginning and two at its end.
-    assert_eq!((totals.gathered, totals.delivered, totals.pending), (6, 6, 0));
+    // Three of the first life; of the second two at its end, and one at its beginning unless it is asked to end before that.
+    assert!((5..=6).contains(&totals.gathered), "{totals:?}");
+    assert_eq!((totals.delivered, totals.pending), (totals.gathered, 0));
     let files = std::fs::read_dir(folder.path().join("spool")).unwrap();
     let left: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!left.iter().any(|name| name.contains(".new")), "{left:?}");
