@@ -271,7 +271,7 @@ impl Join {
             self.see_connection(now, exchange, out);
         }
         if resolves {
-            for &ip in &exchange.addresses {
+            for &ip in exchange.addresses.iter() {
                 self.addresses.answered(ip, exchange.target.as_str());
             }
         }

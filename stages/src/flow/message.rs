@@ -11,8 +11,52 @@ use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Addresses in a DNS answer: one in place, at most [`crate::limits::MAX_ANSWERS`].
-pub type Addresses = SmallVec<[IpAddr; 1]>;
+/// Addresses in a DNS answer, at most [`crate::limits::MAX_ANSWERS`].
+///
+/// A pointer: few exchanges have any, and all carry the place for them from stage to stage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses(Option<Box<SmallVec<[IpAddr; 2]>>>);
+
+impl Addresses {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// All of them, in the order of the answer.
+    #[must_use]
+    pub fn as_slice(&self) -> &[IpAddr] {
+        self.0.as_deref().map_or(&[], SmallVec::as_slice)
+    }
+
+    /// One more.
+    pub fn push(&mut self, ip: IpAddr) {
+        self.0.get_or_insert_default().push(ip);
+    }
+}
+
+impl std::ops::Deref for Addresses {
+    type Target = [IpAddr];
+
+    fn deref(&self) -> &[IpAddr] {
+        self.as_slice()
+    }
+}
+
+impl Extend<IpAddr> for Addresses {
+    fn extend<I: IntoIterator<Item = IpAddr>>(&mut self, more: I) {
+        more.into_iter().for_each(|ip| self.push(ip));
+    }
+}
+
+impl FromIterator<IpAddr> for Addresses {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(all: I) -> Self {
+        let mut addresses = Self::new();
+        addresses.extend(all);
+        addresses
+    }
+}
 
 /// What a message is in the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
