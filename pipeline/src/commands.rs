@@ -1,6 +1,7 @@
 //! The commands, one module each, and the command line.
 
 mod config;
+mod demo;
 mod doctor;
 mod exporters;
 mod plan;
@@ -31,6 +32,11 @@ struct CommandLine {
 enum Command {
     /// Watch, and serve /metrics (the default).
     Run(Run),
+    /// Start a few small services with traffic between them, watch them, and say where to look. Needs root.
+    Demo(demo::Demo),
+    /// One service of the demo.
+    #[command(hide = true)]
+    DemoService(demo::Service),
     /// Say what this machine can do, and what is missing.
     Doctor,
     /// Write the events that `run` would see into a file. It holds payloads: keep it as secret as the traffic.
@@ -142,6 +148,8 @@ pub(crate) fn main() -> Result<ExitCode> {
     match line.command {
         None => run::run(&line.run),
         Some(Command::Run(run)) => run::run(&run),
+        Some(Command::Demo(demo)) => demo::demo(&demo),
+        Some(Command::DemoService(service)) => demo::service(&service),
         Some(Command::Doctor) => Ok(doctor::doctor()),
         Some(Command::Record(record)) => record::record(&record),
         Some(Command::Replay(replay)) => replay::replay(&replay),
