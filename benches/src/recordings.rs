@@ -51,6 +51,7 @@ impl Recording {
                 gap: 0,
                 turn_start,
                 turn,
+                tid: 0,
                 end: false,
                 protocol,
             };

@@ -171,3 +171,102 @@ pub fn records(lines: &str) -> Result<Vec<Record>> {
         })
         .collect()
 }
+
+/// A running `redtap tail` that asks an agent; what it prints goes into a file.
+#[derive(Debug)]
+pub struct Tail {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Tail {
+    /// Starts it, and waits until the agent counts it among its followers.
+    ///
+    /// # Errors
+    /// When it does not follow.
+    pub fn start(sandbox: &Sandbox, agent: &crate::agent::Agent, name: &str, arguments: &[&str]) -> Result<Self> {
+        let file = sandbox.folder().join(format!("{name}.tail"));
+        let followers = || -> Result<u64> {
+            let status = agent.status()?;
+            Ok(status.pointer("/calls/followers").and_then(serde_json::Value::as_u64).unwrap_or(0))
+        };
+        let before = followers()?;
+        let out = std::fs::File::create(&file)?;
+        let child = Command::new(binary())
+            .args(["tail", "--address", &format!("127.0.0.1:{}", agent.port())])
+            .args(arguments)
+            .current_dir(sandbox.folder())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()?;
+        let mut tail = Self { child, file };
+        for _ in 0..500 {
+            if followers()? > before {
+                return Ok(tail);
+            }
+            if let Some(status) = tail.child.try_wait()? {
+                bail!("tail ended with {status}: {}", tail.text()?);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("tail does not follow")
+    }
+
+    /// What it printed so far.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn text(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.file)?)
+    }
+
+    /// What it printed so far, as records.
+    ///
+    /// # Errors
+    /// When a line is none.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let text = self.text()?;
+        // The last line may not be whole yet.
+        records(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+    }
+
+    /// Waits until so many lines were printed, at most 20 s.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn wait_lines(&self, lines: usize) -> Result<()> {
+        for _ in 0..1_000 {
+            if self.text()?.lines().count() >= lines {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{} lines instead of {lines}:\n{}", self.text()?.lines().count(), self.text()?)
+    }
+
+    /// Ends it as Ctrl-C does; its exit code and all that it printed.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn interrupt(mut self) -> Result<(Option<i32>, String)> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        for _ in 0..500 {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok((status.code(), self.text()?));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("tail does not end")
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}

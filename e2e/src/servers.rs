@@ -2,6 +2,7 @@
 
 pub mod apache;
 pub mod apps;
+pub mod chain;
 pub mod dnsmasq;
 pub mod go_web;
 pub mod grpc;

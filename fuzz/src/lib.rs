@@ -237,6 +237,7 @@ pub fn wire(protocol: Protocol, data: &[u8]) {
                     gap,
                     turn_start,
                     turn,
+                    tid: 0,
                     end: kind == 3,
                     protocol,
                 })

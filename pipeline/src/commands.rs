@@ -10,6 +10,7 @@ mod replay;
 mod run;
 mod signals;
 mod status;
+mod tail;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -43,6 +44,8 @@ enum Command {
     Record(record::Record),
     /// Put a packet capture or a recording through the same stages, without the kernel.
     Replay(replay::Replay),
+    /// Print calls as they happen.
+    Tail(tail::Tail),
     /// Print the effective configuration, and where each value comes from.
     Config(Probing),
     /// Print completions for a shell.
@@ -153,6 +156,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         Some(Command::Doctor) => Ok(doctor::doctor()),
         Some(Command::Record(record)) => record::record(&record),
         Some(Command::Replay(replay)) => replay::replay(&replay),
+        Some(Command::Tail(options)) => tail::tail(&options),
         Some(Command::Config(probing)) => config::config(&probing),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut CommandLine::command(), "redtap", &mut std::io::stdout());

@@ -8,9 +8,11 @@
 //! `/metrics` in flight (more get 503), [`guard::MAX_REQUEST_BYTES`] a request, time limits a connection.
 //! Absent: TLS, authentication, anything that changes state. It listens where it is told, by default on loopback only.
 
+mod calls;
 pub mod guard;
 mod routes;
 
+use crate::calls::Calls;
 use crate::registry::Format;
 use guard::{GuardCounters, Guarded};
 use std::net::{SocketAddr, TcpListener};
@@ -34,6 +36,10 @@ pub trait Backend: Send + Sync + 'static {
     fn ready(&self) -> bool;
     /// The object of `/api/v1/status`.
     fn status(&self) -> serde_json::Value;
+    /// Single calls, once they are watched.
+    fn calls(&self) -> Option<Arc<Calls>> {
+        None
+    }
 }
 
 /// What the endpoint did.

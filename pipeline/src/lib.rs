@@ -12,6 +12,7 @@
 
 pub mod actor;
 pub mod blueprint;
+pub mod calls;
 pub mod capture;
 pub mod chain;
 pub mod clock;

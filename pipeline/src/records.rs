@@ -5,6 +5,7 @@
 
 mod target;
 
+use crate::calls::tie::Call;
 use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::flow::message::Status;
@@ -43,6 +44,17 @@ struct Line<'a> {
     request_messages: u32,
     #[serde(skip_serializing_if = "is_unknown")]
     response_messages: u32,
+    #[serde(flatten)]
+    names: Option<CallNames>,
+}
+
+/// What a call is called, where that is known.
+#[derive(Debug, Serialize)]
+struct CallNames {
+    trace_id: String,
+    span_id: String,
+    parent_span_id: Option<String>,
+    link: &'static str,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -54,6 +66,22 @@ fn is_unknown(count: &u32) -> bool {
 /// epoch.
 #[must_use]
 pub fn line(joined: &Joined, wall_offset: i64, targets: Targets) -> String {
+    written(joined, wall_offset, targets, None)
+}
+
+/// The line of a call: that of its exchange with [masked](Targets::Masked) target, and its names.
+#[must_use]
+pub fn call_line(call: &Call, wall_offset: i64) -> String {
+    let names = CallNames {
+        trace_id: call.ids.trace.to_string(),
+        span_id: call.ids.span.to_string(),
+        parent_span_id: call.ids.parent.map(|parent| parent.to_string()),
+        link: call.ids.link.name(),
+    };
+    written(&call.joined, wall_offset, Targets::Masked, Some(names))
+}
+
+fn written(joined: &Joined, wall_offset: i64, targets: Targets, names: Option<CallNames>) -> String {
     let exchange = &joined.converged.exchange;
     let (client, server) = match exchange.side {
         Role::Server => (exchange.conn.remote, exchange.conn.local),
@@ -89,13 +117,14 @@ pub fn line(joined: &Joined, wall_offset: i64, targets: Targets) -> String {
         namespace: session.map_or("", |session| session.namespace.as_str()),
         request_messages: exchange.request_messages,
         response_messages: exchange.response_messages,
+        names,
     };
     // Strings and numbers only: it cannot fail.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
 /// `none` without an answer; `unknown` if the bytes that tell were not captured.
-fn status(joined: &Joined) -> &'static str {
+pub(crate) fn status(joined: &Joined) -> &'static str {
     let exchange = &joined.converged.exchange;
     match exchange.status {
         Status::Ok => "ok",
@@ -151,6 +180,11 @@ mod tests {
             addresses: Addresses::new(),
             no_answer: None,
             session: None,
+            trace: None,
+            number: 1,
+            id: 0,
+            asked_by: 0,
+            answered_by: 0,
             request_messages: 0,
             response_messages: 0,
             request_bytes: 80,

@@ -209,6 +209,8 @@ pub struct Settings {
     pub series_per_service: usize,
     /// `series.expiry`.
     pub series_expiry: Duration,
+    /// `calls.keep`.
+    pub calls_keep: usize,
     /// `governor.cpu`; none: the agent uses what it needs.
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
@@ -272,6 +274,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         },
         series_per_service: reader.number("series.per_service", 10..=100_000),
         series_expiry: reader.duration("series.expiry", Duration::from_secs(10)..=Duration::from_secs(7 * 86_400)),
+        calls_keep: reader.number("calls.keep", 0..=100_000),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         log_level: log_level(reader),

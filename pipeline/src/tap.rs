@@ -6,12 +6,17 @@
 //!
 //! **Bounds:** [`MAX_SUBSCRIBERS`]; each queue [`MAX_QUEUE`] batches. Counter: exchanges lost, for each subscription.
 
+mod sample;
+
+pub use sample::{PLAIN, SPECIAL, Sampling};
+
 use crate::edge::{Bell, Outlet};
 use crate::runner::Exit;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::Mutex;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::time::Nanos;
+use sample::Sample;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -66,6 +71,8 @@ struct Subscriber {
     queue: Sender<Vec<Joined>>,
     lost: Arc<AtomicU64>,
     fullness: Fullness,
+    /// Only a part is shown.
+    sample: Option<Sample>,
 }
 
 impl Tap {
@@ -74,6 +81,27 @@ impl Tap {
     /// # Errors
     /// When there are too many subscriptions, or `queue` is out of bounds.
     pub fn subscribe(self: &Arc<Self>, queue: usize, fullness: Fullness) -> Result<Subscription, TapError> {
+        self.add(queue, fullness, None)
+    }
+
+    /// Begins to watch a part of the exchanges, as [`Sampling`] says; what does not fit is lost.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub fn subscribe_to_part(
+        self: &Arc<Self>,
+        queue: usize,
+        sampling: Arc<Sampling>,
+    ) -> Result<Subscription, TapError> {
+        self.add(queue, Fullness::Lose, Some(Sample::new(sampling)))
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        queue: usize,
+        fullness: Fullness,
+        sample: Option<Sample>,
+    ) -> Result<Subscription, TapError> {
         if queue == 0 || queue > MAX_QUEUE {
             return Err(TapError::Queue(queue));
         }
@@ -85,7 +113,7 @@ impl Tap {
         let lost = Arc::new(AtomicU64::new(0));
         // A tap of a pipeline that has ended gives a subscription that ends at once.
         if !self.closed.load(Ordering::Acquire) {
-            subscribers.push(Subscriber { queue: sender, lost: Arc::clone(&lost), fullness });
+            subscribers.push(Subscriber { queue: sender, lost: Arc::clone(&lost), fullness, sample });
             self.count.store(subscribers.len(), Ordering::Release);
         }
         Ok(Subscription { queue: receiver, lost, tap: Arc::clone(self) })
@@ -115,13 +143,20 @@ impl Tap {
             }
             self.waits.store(false, Ordering::Relaxed);
         }
-        subscribers.retain(|one| match one.queue.try_send(batch.to_vec()) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                one.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                true
+        subscribers.retain_mut(|one| {
+            let shown = one.sample.as_mut().map_or_else(|| batch.to_vec(), |sample| sample.pick(batch));
+            if shown.is_empty() {
+                return true;
             }
-            Err(TrySendError::Disconnected(_)) => false,
+            let count = shown.len() as u64;
+            match one.queue.try_send(shown) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => {
+                    one.lost.fetch_add(count, Ordering::Relaxed);
+                    true
+                }
+                Err(TrySendError::Disconnected(_)) => false,
+            }
         });
         self.count.store(subscribers.len(), Ordering::Release);
         true

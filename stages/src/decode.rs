@@ -421,6 +421,7 @@ fn stream_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Resu
                     gap: new.saturating_sub(u64::from(span.len)),
                     turn_start: place == Place::Start,
                     turn: header.turn,
+                    tid: header.tid,
                     end: false,
                     protocol: crate::protocols::Protocol::Unknown,
                 }),
@@ -458,6 +459,7 @@ fn datagram_record(conn: &mut Conn, record: &Record, out: &mut Outbox<'_>) -> Re
             gap: u64::from(header.len.saturating_sub(span.len)),
             turn_start: true,
             turn: header.turn,
+            tid: header.tid,
             end: false,
             protocol: crate::protocols::Protocol::Unknown,
         }),
@@ -520,6 +522,7 @@ fn unseen(direction: Direction, offset: u64, turn: u32) -> Segment {
         gap: 0,
         turn_start: false,
         turn,
+        tid: 0,
         end: false,
         protocol: crate::protocols::Protocol::Unknown,
     }

@@ -15,3 +15,4 @@ pub mod exchange;
 pub mod joined;
 pub mod message;
 pub mod segment;
+pub mod trace;

@@ -30,7 +30,7 @@ mod waiting;
 
 pub use account::Account;
 
-use crate::flow::conn::{About, CloseReason, ConnInfo, ConnKey, What};
+use crate::flow::conn::{About, CloseReason, ConnInfo, ConnKey, Role, What};
 use crate::flow::exchange::{Exchange, NoAnswer};
 use crate::flow::message::{Message, MessageBatch};
 use crate::limits;
@@ -95,6 +95,21 @@ impl Default for PairSettings {
     }
 }
 
+/// A request that a watched process is answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// The process.
+    pub pid: u32,
+    /// The thread that took the request in; 0: not known.
+    pub tid: u32,
+    /// Its first byte.
+    pub start: Nanos,
+    /// Number of its connection ([`ConnInfo::id`]).
+    pub conn: u64,
+    /// Its number on that ([`Exchange::number`]).
+    pub number: u32,
+}
+
 /// The stage.
 #[derive(Debug)]
 pub struct Pair {
@@ -123,6 +138,21 @@ impl Pair {
     #[must_use]
     pub fn account(&self) -> Account {
         self.account
+    }
+
+    /// The requests that watched processes are answering, and whether these are all. At most `limit` of those that wait are looked
+    /// at, of which a client's are none.
+    #[must_use]
+    pub fn open_requests(&self, limit: usize) -> (Vec<OpenRequest>, bool) {
+        let served = self.slab.all().take(limit).filter(|exchange| exchange.side == Role::Server);
+        let requests = served.map(|exchange| OpenRequest {
+            pid: exchange.conn.owner.pid,
+            tid: exchange.asked_by,
+            start: exchange.start,
+            conn: exchange.conn.id,
+            number: exchange.number,
+        });
+        (requests.collect(), self.slab.len() <= limit)
     }
 
     fn item(&mut self, now: Nanos, item: &mut About<Message>, out: &mut Vec<Exchange>) -> Result<Taken, Reject> {

@@ -12,7 +12,7 @@
 //! A segment is *passed* when its bytes went into the parser (messages come when they are whole), *held* while its
 //! protocol is not known, else *rejected*. Absent: any knowledge of a protocol; that is in [`crate::protocols`].
 
-use crate::flow::conn::{About, ConnKey, What};
+use crate::flow::conn::{About, ConnKey, Direction, What};
 use crate::flow::event::Memory;
 use crate::flow::message::MessageBatch;
 use crate::flow::segment::{Segment, SegmentBatch};
@@ -69,6 +69,9 @@ pub struct Counts {
     pub succeeded: u64,
 }
 
+/// Nothing moves.
+const NOBODY: (u32, Direction) = (0, Direction::Ingress);
+
 /// The stage.
 pub struct Parse<M> {
     slots: Vec<Option<Box<Connection>>>,
@@ -121,7 +124,7 @@ impl<M: Memory> Parse<M> {
                     other => {
                         if let Some(mut gone) = other.take() {
                             let conn = ConnKey { generation: gone.generation, ..conn };
-                            gone.close(&mut Work { conn, at, buffers, ledger, counts, out });
+                            gone.close(&mut Work { conn, at, mover: NOBODY, buffers, ledger, counts, out });
                         }
                         *other = Some(Box::new(Connection::new(conn.generation, info.clone())));
                     }
@@ -138,7 +141,7 @@ impl<M: Memory> Parse<M> {
             push(out, conn, at, what);
             return;
         };
-        let mut work = Work { conn, at, buffers, ledger, counts, out };
+        let mut work = Work { conn, at, mover: NOBODY, buffers, ledger, counts, out };
         let Some(connection) = slot.as_mut() else { return };
         let mut what = what;
         match &mut what {
@@ -210,7 +213,7 @@ impl<M: Memory> Stage for Parse<M> {
         for (slot, entry) in (0_u32..).zip(slots.iter_mut()) {
             if let Some(connection) = entry {
                 let conn = ConnKey { slot, generation: connection.generation };
-                connection.quiet(&mut Work { conn, at: now, buffers, ledger, counts, out });
+                connection.quiet(&mut Work { conn, at: now, mover: NOBODY, buffers, ledger, counts, out });
             }
         }
         self.ledger.emitted += (out.items.len() - before) as u64;
@@ -222,7 +225,7 @@ impl<M: Memory> Stage for Parse<M> {
         for (slot, entry) in (0_u32..).zip(slots.iter_mut()) {
             if let Some(mut connection) = entry.take() {
                 let conn = ConnKey { slot, generation: connection.generation };
-                connection.close(&mut Work { conn, at: now, buffers, ledger, counts, out });
+                connection.close(&mut Work { conn, at: now, mover: NOBODY, buffers, ledger, counts, out });
             }
         }
         self.ledger.emitted += (out.items.len() - before) as u64;

@@ -25,6 +25,7 @@ pub(crate) mod laws;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;
+pub mod trace;
 pub mod traits;
 pub mod wire;
 

@@ -68,7 +68,8 @@ fn exchanges_of(operations: impl IntoIterator<Item = (Direction, Vec<u8>)>, late
         let turn_start = before.replace(direction) != Some(direction);
         turn += u32::from(turn_start);
         let protocol = Protocol::Unknown;
-        let segment = Segment { direction, offset: 0, captured, gap: 0, turn_start, turn, end: false, protocol };
+        let segment =
+            Segment { direction, offset: 0, captured, gap: 0, turn_start, turn, tid: 0, end: false, protocol };
         feed(at * 1_000, What::Item(segment), bytes);
     }
     feed(1_000_000, What::Closed(CloseReason::Fin), Vec::new());

@@ -41,8 +41,17 @@ fn answer(out: &mut Vec<u8>, stream: u32) {
 
 fn segment(direction: Direction, start: usize, len: usize, turn_start: bool, turn: u32) -> About<Segment> {
     let captured = Span { start: u32::try_from(start).unwrap(), len: u32::try_from(len).unwrap() };
-    let what =
-        Segment { direction, offset: 0, captured, gap: 0, turn_start, turn, end: false, protocol: Protocol::Http2 };
+    let what = Segment {
+        direction,
+        offset: 0,
+        captured,
+        gap: 0,
+        turn_start,
+        turn,
+        tid: 0,
+        end: false,
+        protocol: Protocol::Http2,
+    };
     About { conn: KEY, at: Nanos(u64::from(turn)), what: What::Item(what) }
 }
 

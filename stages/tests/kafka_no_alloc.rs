@@ -57,6 +57,7 @@ fn fill(batch: &mut SegmentBatch<&'static [u8]>, recording: &'static [u8], in_tw
                 gap: 0,
                 turn_start,
                 turn,
+                tid: 0,
                 end: false,
                 protocol: Protocol::Kafka,
             };

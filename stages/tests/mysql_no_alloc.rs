@@ -65,8 +65,17 @@ fn allocations(file: &'static [u8], from: usize, to: usize) -> u64 {
         let turn_start = before != Some(direction);
         turn += u32::from(turn_start);
         before = Some(direction);
-        let segment =
-            Segment { direction, offset: 0, captured, gap: 0, turn_start, turn, end: false, protocol: Protocol::Mysql };
+        let segment = Segment {
+            direction,
+            offset: 0,
+            captured,
+            gap: 0,
+            turn_start,
+            turn,
+            tid: 0,
+            end: false,
+            protocol: Protocol::Mysql,
+        };
         feed(&mut parse, memory, What::Item(segment), &mut out, &mut batch)
     };
     reads[..to].iter().for_each(|one| {

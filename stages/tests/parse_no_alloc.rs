@@ -52,6 +52,7 @@ fn fill(batch: &mut SegmentBatch<&'static [u8]>, cut: u32, round: u32) {
                     gap: 0,
                     turn_start,
                     turn: round * 2 + u32::from(direction == Direction::Egress),
+                    tid: 0,
                     end: false,
                     protocol: Protocol::Unknown,
                 });

@@ -11,6 +11,8 @@ use super::status::{Live, Shown};
 use crate::live::Table;
 use anyhow::{Context as _, Result, anyhow};
 use parking_lot::Mutex;
+use redtap::calls::Calls;
+use redtap::calls::opened::Shards;
 use redtap::clock;
 use redtap::export::Exporters;
 use redtap::governor::Governor;
@@ -108,7 +110,7 @@ fn log(settings: &Settings) {
         .try_init();
 }
 
-fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
+pub(super) fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
     // Before anything is attached: on a large host this takes longer than an exchange may wait for a name.
     let mut resolver =
         Resolver::new(ResolverSettings { services: settings.services.clone(), ..ResolverSettings::default() });
@@ -120,6 +122,7 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
     // Reading the kernel's types left three quarters of the heap free; nothing else of the start is as large.
     redtap_kernel::memory::give_back_free();
     let running = topology(settings, &probe, registry)?;
+    let calls = calls(settings, &running).context("cannot start the thread of calls")?;
     let feed = Feed::start(
         &running,
         resolver,
@@ -139,8 +142,14 @@ fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {
         probe,
         running: Mutex::new(Some(running)),
         feed: Mutex::new(Some(feed)),
+        calls: Arc::new(calls),
         ended: Mutex::default(),
     })
+}
+
+fn calls(settings: &Settings, running: &Running) -> std::io::Result<Calls> {
+    let shards = (0..running.shards()).filter_map(|shard| running.controls(shard)).collect();
+    Calls::start(&running.tap(), settings.calls_keep, Some(Box::new(Shards::new(shards))))
 }
 
 fn govern(settings: &Settings, probe: &Arc<Probe>, running: &Running) -> std::io::Result<Option<Governor>> {
@@ -204,6 +213,7 @@ fn stop(shown: &Shown) -> bool {
     if let Some(feed) = live.feed.lock().take() {
         feed.stop();
     }
+    live.calls.stop();
     let (_, _, sums) = shown.sums();
     let exchanges = &sums.exchanges;
     tracing::info!(
@@ -221,4 +231,18 @@ fn stop(shown: &Shown) -> bool {
         tracing::error!("{unfinished}");
     }
     stopped.unfinished.is_none() && stopped.clean
+}
+
+/// Ends what [`start`] began, where nobody asks for its numbers.
+pub(super) fn end(live: &Live) {
+    if let Some(governor) = live.governor.lock().take() {
+        governor.stop();
+    }
+    if let Some(running) = live.running.lock().take() {
+        let _ = running.stop(STOP_WITHIN);
+    }
+    if let Some(feed) = live.feed.lock().take() {
+        feed.stop();
+    }
+    live.calls.stop();
 }

@@ -3,6 +3,7 @@
 //! Before the probe is attached there is only the registry to show, and the agent is not ready.
 
 use parking_lot::Mutex;
+use redtap::calls::Calls;
 use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::export::{Account, Gather, Gathered};
@@ -28,6 +29,7 @@ pub(super) struct Live {
     pub(super) governed: Mutex<governor::State>,
     pub(super) running: Mutex<Option<Running>>,
     pub(super) feed: Mutex<Option<Feed>>,
+    pub(super) calls: Arc<Calls>,
     /// The last reports, for when the topology has ended.
     pub(super) ended: Mutex<Vec<ShardReport>>,
     /// What the stages of each shard count besides their ledgers, as of the last upkeep.
@@ -217,6 +219,10 @@ impl Backend for Shown {
         self.ready.load(Ordering::Acquire)
     }
 
+    fn calls(&self) -> Option<Arc<Calls>> {
+        self.live().map(|live| Arc::clone(&live.calls))
+    }
+
     fn status(&self) -> Value {
         let (reports, losses, sums) = self.sums();
         let probe = self.live().map(|live| &live.probe);
@@ -239,6 +245,7 @@ impl Backend for Shown {
             "kernel": losses.map(|losses| loss_object(&losses)),
             "shards": shards,
             "series": self.registry.stats().series,
+            "calls": self.live().map(|live| live.calls.counts()),
         })
     }
 }

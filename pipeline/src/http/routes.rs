@@ -22,8 +22,8 @@ const INDEX: &str = "<!doctype html><meta charset=utf-8><title>redtap</title><h1
     <li><a href=/healthz>/healthz</a> is the process alive?</ul>\n";
 
 #[derive(Clone)]
-struct Shown {
-    backend: Arc<dyn Backend>,
+pub(super) struct Shown {
+    pub(super) backend: Arc<dyn Backend>,
     counters: Arc<HttpCounters>,
     scrapes: Arc<Semaphore>,
 }
@@ -48,6 +48,8 @@ pub(super) fn router(backend: Arc<dyn Backend>, counters: Arc<HttpCounters>) -> 
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/calls", get(super::calls::list))
+        .route("/api/v1/calls/{span_id}", get(super::calls::one))
         .fallback(unknown)
         .method_not_allowed_fallback(method)
         .with_state(shown)
@@ -98,7 +100,7 @@ async fn method(State(shown): State<Shown>) -> Response {
 }
 
 impl Shown {
-    fn answer(&self, status: StatusCode, content_type: &'static str, body: impl IntoResponse) -> Response {
+    pub(super) fn answer(&self, status: StatusCode, content_type: &'static str, body: impl IntoResponse) -> Response {
         self.counters.answered(status.as_u16());
         let headers = [
             (CONTENT_TYPE, content_type),
@@ -108,7 +110,7 @@ impl Shown {
         (status, headers, body).into_response()
     }
 
-    fn error(&self, status: StatusCode, what: &str) -> Response {
+    pub(super) fn error(&self, status: StatusCode, what: &str) -> Response {
         let body = serde_json::json!({ "error": what, "status": status.as_u16() });
         self.answer(status, "application/json", format!("{body}\n"))
     }

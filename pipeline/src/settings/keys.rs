@@ -89,6 +89,7 @@ pub const KEYS: &[Key] = &[
         "Series of one service; what comes after goes to an overflow series: 10 to 100000.",
     ),
     one("series.expiry", "15m", "A series that gained nothing for this long is forgotten: 10s to 7d."),
+    one("calls.keep", "2000", "Single calls kept in memory for /api/v1/calls, the newest: 0 to 100000."),
     one(
         "governor.cpu",
         "2%",

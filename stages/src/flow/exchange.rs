@@ -2,6 +2,7 @@
 
 use super::conn::{ConnInfo, Role};
 use super::message::{Addresses, Session, Status};
+use super::trace::TraceContext;
 use crate::protocols::Protocol;
 use crate::text::{Text, Token};
 use crate::time::Nanos;
@@ -64,6 +65,17 @@ pub struct Exchange {
     pub no_answer: Option<NoAnswer>,
     /// As in [`super::message::Message::session`].
     pub session: Option<Arc<Session>>,
+    /// The trace that the request says it is part of.
+    pub trace: Option<Box<TraceContext>>,
+    /// Its number on its connection: of those that were followed, from 1. With the connection's it names the exchange.
+    pub number: u32,
+    /// The lower half of what pairs it, where its protocol pairs by id (HTTP/2: the stream); else 0.
+    pub id: u32,
+    /// The thread that took the request in (a server's) or sent it (a client's); 0: not known. As in
+    /// [`super::message::Message::tid`].
+    pub asked_by: u32,
+    /// The thread that sent the answer, or took it in: its beginning, where that was seen; 0: not known.
+    pub answered_by: u32,
     /// Messages in the request; 0: not known, or no such thing.
     pub request_messages: u32,
     /// Messages in the answer; 0: not known, or no such thing.

@@ -1,6 +1,7 @@
 //! Messages: protocol units, small and owned.
 
 use super::conn::{About, Direction};
+use super::trace::TraceContext;
 use crate::abi::Verdict;
 use crate::protocols::Protocol;
 use crate::stage::{Batch, clear};
@@ -95,6 +96,10 @@ pub struct Message {
     pub addresses: Addresses,
     /// Request: the log-in that it came under, where the protocol has one and it was seen.
     pub session: Option<Arc<Session>>,
+    /// Request: the trace that it says it is part of.
+    pub trace: Option<Box<TraceContext>>,
+    /// The thread that moved what made the message (of its beginning, where that goes out by itself) whole; 0: not known.
+    pub tid: u32,
     /// Messages in it, where the protocol has calls of many (gRPC streams); 0: not known, or no such thing.
     pub messages: u32,
     /// Response: it was broken off (a stream reset), so what is known of it is all there will be.
@@ -131,6 +136,8 @@ impl Message {
             code: Token::new(),
             addresses: Addresses::new(),
             session: None,
+            trace: None,
+            tid: 0,
             messages: 0,
             aborted: false,
             bytes: 0,

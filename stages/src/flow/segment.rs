@@ -21,6 +21,8 @@ pub struct Segment {
     pub turn_start: bool,
     /// Number of the turn on the connection.
     pub turn: u32,
+    /// The thread that moved the bytes; 0: not known.
+    pub tid: u32,
     /// This direction has ended (no bytes follow it).
     pub end: bool,
     /// The protocol, from `identify` on; `Unknown` before.

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) lost_answers: u32,
     /// A request has been read.
     pub(super) asked: bool,
+    /// Requests read so far. Wraps.
+    pub(super) requests: u32,
     /// A request turn was refused and counted as missed, and neither its answer nor another request has been read since: the
     /// next answer that no request waits for is its.
     pub(super) counted_missed: bool,
@@ -58,6 +60,7 @@ impl Connection {
             nobodys_answers: 0,
             lost_answers: 0,
             asked: false,
+            requests: 0,
             counted_missed: false,
         }
     }

@@ -96,6 +96,7 @@ impl Turn<'_> {
             return Err(Reject::CountedMissed);
         }
         conn.asked = true;
+        conn.requests = conn.requests.wrapping_add(1);
         self.account.seen += 1;
         let exchange = begun(conn, message);
         if message.no_reply {
@@ -347,6 +348,11 @@ fn begun(conn: &Connection, message: &mut Message) -> Exchange {
         addresses: Addresses::new(),
         no_answer: None,
         session: message.session.take(),
+        trace: message.trace.take(),
+        number: conn.requests,
+        id: u32::try_from(message.id & u64::from(u32::MAX)).unwrap_or(0),
+        asked_by: message.tid,
+        answered_by: 0,
         request_messages: message.messages,
         response_messages: 0,
         request_bytes: message.bytes,
@@ -390,6 +396,7 @@ fn answer(waiting: &mut Waiting, message: &mut Message) {
     waiting.answering = true;
     let exchange = &mut waiting.exchange;
     exchange.answered = Some(message.start);
+    exchange.answered_by = message.tid;
     exchange.end = Some(message.end);
     exchange.status = message.status;
     exchange.code = std::mem::take(&mut message.code);

@@ -145,6 +145,15 @@ impl Slab {
         at
     }
 
+    /// All of them, list by list, each oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Exchange> {
+        let next = |at: Option<u32>| at.and_then(|at| self.entries.get(usize::try_from(at).ok()?));
+        self.timers
+            .iter()
+            .flat_map(move |list| std::iter::successors(next(list.first()), move |entry| next(Some(entry.timer.after))))
+            .filter_map(|entry| Some(&entry.waiting.as_ref()?.exchange))
+    }
+
     pub(super) fn waiting(&mut self, at: u32) -> Option<&mut Waiting> {
         self.entry(at)?.waiting.as_mut()
     }

@@ -21,6 +21,8 @@ const MAX_MALFORMED_TURNS: u8 = 8;
 pub(super) struct Work<'a> {
     pub(super) conn: ConnKey,
     pub(super) at: Nanos,
+    /// The thread that moved the segment at hand (0: not known, or there is none), and which way.
+    pub(super) mover: (u32, Direction),
     pub(super) buffers: &'a mut Buffers,
     pub(super) ledger: &'a mut Ledger,
     pub(super) counts: &'a mut Counts,
@@ -140,6 +142,7 @@ impl Connection {
 
     /// One segment. Its place in the ledger is kept here, but for `taken`.
     pub(super) fn segment(&mut self, segment: &Segment, memory: &[u8], work: &mut Work<'_>) {
+        work.mover = (segment.tid, segment.direction);
         if self.over.is_none() {
             match segment.protocol {
                 Protocol::Unknown if self.wire.protocol() == Protocol::Unknown => {
@@ -171,7 +174,7 @@ impl Connection {
                 self.let_go(direction, work);
                 self.lane(direction).lost = true;
                 let context = self.context(direction, work.at, work.at);
-                self.wire.missed(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
+                self.wire.missed(context, &mut collect(self.wire.protocol(), work));
             }
         }
         // Where answers find their requests by number, a turn is no measure: streams outlive many turns, most of which begin none, and
@@ -230,11 +233,12 @@ impl Connection {
         } else {
             [(Direction::Ingress, ingress), (Direction::Egress, egress)]
         };
-        let now = work.at;
+        let (now, mover) = (work.at, work.mover);
         for (direction, held) in order {
             if held.segments == 0 {
                 continue;
             }
+            work.mover = (held.tid, direction);
             if self.over.is_some() {
                 // What the other direction said ended it.
                 unidentified(&held, work);
@@ -263,7 +267,7 @@ impl Connection {
                 Err(why) => work.ledger.reject(why, held.segments),
             }
         }
-        work.at = now;
+        (work.at, work.mover) = (now, mover);
     }
 
     /// The protocol is not known yet: keeps the last turn of each direction, up to the bound; bytes beyond become a gap.
@@ -296,6 +300,7 @@ impl Connection {
             }
         }
         held.segments += 1;
+        held.tid = segment.tid;
         held.last = work.at;
         held.gap = held.gap.saturating_add(gap_of(segment, kept));
         held.end |= segment.end;
@@ -354,7 +359,7 @@ impl Connection {
         let protocol = self.wire.protocol();
         let mut message = Message::new(MessageKind::OneWay, Part::Whole, protocol, direction, work.at);
         message.upgrade = true;
-        collect(self.wire.protocol(), work.out, work.conn, work.at).message(message);
+        collect(self.wire.protocol(), work).message(message);
     }
 
     /// Notes what was captured of the turn; too little of it is for the capture budget to mend.
@@ -381,7 +386,7 @@ impl Connection {
         self.depth.turn(std::mem::take(&mut self.asked));
         self.lane(direction).lost = false;
         let context = self.context(direction, work.at, work.at);
-        self.wire.turn(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
+        self.wire.turn(context, &mut collect(self.wire.protocol(), work));
     }
 
     /// Bytes behind what is carried; the first of them moved at `start`.
@@ -464,11 +469,7 @@ impl Connection {
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let context = self.context(direction, if used < old { start } else { work.at }, work.at);
             let before = work.out.items.len();
-            let step = self.wire.parse(
-                context,
-                Input::Bytes(rest),
-                &mut collect(self.wire.protocol(), work.out, work.conn, work.at),
-            );
+            let step = self.wire.parse(context, Input::Bytes(rest), &mut collect(self.wire.protocol(), work));
             if work.out.items.len() > before {
                 self.malformed_turns = 0;
                 self.expect(direction, before, work);
@@ -502,11 +503,7 @@ impl Connection {
         }
         loop {
             let context = self.context(direction, work.at, work.at);
-            match self.wire.parse(
-                context,
-                Input::Gap(left),
-                &mut collect(self.wire.protocol(), work.out, work.conn, work.at),
-            ) {
+            match self.wire.parse(context, Input::Gap(left), &mut collect(self.wire.protocol(), work)) {
                 Step::Consumed(n) => match left.get().checked_sub(n.get()).and_then(NonZeroU64::new) {
                     Some(rest) => left = rest,
                     None => return Ok(()),
@@ -570,7 +567,7 @@ impl Connection {
     /// The framing of a direction is lost up to its next turn.
     fn lose(&mut self, direction: Direction, work: &mut Work<'_>) {
         let context = self.context(direction, work.at, work.at);
-        self.wire.lost(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
+        self.wire.lost(context, &mut collect(self.wire.protocol(), work));
         self.capture.lost(&self.info, work);
         let lane = self.lane(direction);
         lane.lost = true;
@@ -587,7 +584,7 @@ impl Connection {
             self.lose(direction, work);
         }
         let context = self.context(direction, work.at, work.at);
-        self.wire.end(context, &mut collect(self.wire.protocol(), work.out, work.conn, work.at));
+        self.wire.end(context, &mut collect(self.wire.protocol(), work));
     }
 
     /// Nothing more of this connection is parsed.
@@ -637,8 +634,8 @@ fn gap_of(segment: &Segment, kept: usize) -> u64 {
     u64::from(segment.captured.len).saturating_sub(kept as u64).saturating_add(segment.gap)
 }
 
-fn collect(carrier: Protocol, out: &mut MessageBatch, conn: ConnKey, at: Nanos) -> Collect<'_> {
-    Collect { items: &mut out.items, conn, at, carrier }
+fn collect<'a>(carrier: Protocol, work: &'a mut Work<'_>) -> Collect<'a> {
+    Collect { items: &mut work.out.items, conn: work.conn, at: work.at, carrier, mover: work.mover }
 }
 
 #[cfg(test)]

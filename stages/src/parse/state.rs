@@ -1,6 +1,6 @@
 //! The parser of one connection: a closed list, so that dispatch is a jump and not a pointer.
 
-use crate::flow::conn::{About, ConnKey, What};
+use crate::flow::conn::{About, ConnKey, Direction, What};
 use crate::flow::message::Message;
 use crate::protocols::dns::Dns;
 use crate::protocols::http1::Http1;
@@ -17,6 +17,7 @@ use crate::time::Nanos;
 pub(super) struct Held {
     pub(super) segments: u64,
     pub(super) turn: u32,
+    pub(super) tid: u32,
     pub(super) turn_start: bool,
     pub(super) last: Nanos,
     pub(super) gap: u64,
@@ -122,12 +123,18 @@ pub(super) struct Collect<'a> {
     pub(super) at: Nanos,
     /// The protocol that is parsed.
     pub(super) carrier: Protocol,
+    /// Who moved the input, and which way: what is said of the other way is inferred.
+    pub(super) mover: (u32, Direction),
 }
 
 impl Sink for Collect<'_> {
     fn message(&mut self, mut message: Message) {
         if message.protocol.carrier() != message.protocol {
             message.carrier = self.carrier;
+        }
+        let (tid, direction) = self.mover;
+        if message.direction == direction {
+            message.tid = tid;
         }
         self.items.push(About { conn: self.conn, at: self.at, what: What::Item(message) });
     }

@@ -12,6 +12,7 @@
 //! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over, to HTTP/2 where
 //! that was agreed: `h2c`), content but for the messages of gRPC-Web (`web_call`).
 
+use super::trace::{self, Found};
 use super::traits::Traits;
 use super::wire::consumed;
 use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Speaker, Step, Successor, Wire};
@@ -23,7 +24,7 @@ use crate::time::Nanos;
 use asked::{Asked, Queue};
 use body::{Body, Chunked, Reach};
 use h2c::Offer;
-use head::{Fields, Lines, Partial};
+use head::{Fields, Line, Lines, Partial};
 use std::num::NonZeroU64;
 use web_call::{Call, Numbers};
 
@@ -96,6 +97,8 @@ struct Aside {
     partial: Partial,
     /// The message is one of gRPC-Web.
     call: Option<Call>,
+    /// What the head said so far of the trace that the request is part of.
+    trace: Found,
 }
 
 /// Where in a message a direction is.
@@ -434,6 +437,7 @@ impl State {
                 let call = Call::request(self.calls.ask(), flavor, message);
                 self.lane(context).aside.get_or_insert_default().call = Some(call);
             }
+            message.trace = self.lane(context).aside.as_mut().and_then(|aside| aside.trace.finish());
             self.offer = self.lane(context).fields.h2c.then(|| Box::new(Offer::of(message)));
             let fields = &self.lane(context).fields;
             let framing = match (fields.bad, fields.chunked, fields.content_length) {
@@ -576,15 +580,24 @@ impl State {
 impl Lane {
     /// One header line without its LF; false at the end of the head.
     fn field(&mut self, line: &[u8]) -> bool {
-        let Self { aside: Some(aside), fields, .. } = self else { return self.fields.line(line, true) };
-        let partial = &mut aside.partial;
-        if partial.is_empty() {
-            return fields.line(line, true);
-        }
+        let Self { aside, fields, .. } = self;
+        let Some(Aside { partial, trace, .. }) = aside.as_deref_mut().filter(|aside| !aside.partial.is_empty()) else {
+            return match fields.line(line, true) {
+                Line::Field => true,
+                Line::Trace(header) => {
+                    told(&mut aside.get_or_insert_default().trace, header, line, true);
+                    true
+                }
+                Line::Last => false,
+            };
+        };
         partial.push(line);
-        let more = fields.line(partial.line(), partial.whole());
+        let read = fields.line(partial.line(), partial.whole());
+        if let Line::Trace(header) = read {
+            told(trace, header, partial.line(), partial.whole());
+        }
         partial.clear();
-        more
+        read != Line::Last
     }
 
     fn take_draft(&mut self) -> Option<Message> {
@@ -608,6 +621,9 @@ impl Lane {
     /// The head that began is not read to its end.
     fn forget(&mut self) {
         self.take_draft();
+        if let Some(aside) = &mut self.aside {
+            aside.trace = Found::default();
+        }
     }
 
     fn count(&mut self, n: u64) {
@@ -713,6 +729,13 @@ fn read_start_line(message: &mut Message, doubtful: bool, input: &[u8]) -> Resul
         }
     }
     Ok(Some((len, whole.is_some())))
+}
+
+/// A line of a head that carries a trace context.
+#[cold]
+fn told(found: &mut Found, header: trace::Header, line: &[u8], whole: bool) {
+    let value = memchr::memchr(b':', line).and_then(|colon| line.get(colon + 1..));
+    found.field(header, value.unwrap_or(&[]), whole);
 }
 
 /// Refuses what cannot become a status line without waiting for a line end that may never come.

@@ -64,6 +64,7 @@ impl Traffic {
             gap,
             turn_start,
             turn: self.turn,
+            tid: 0,
             end: false,
             protocol: self.protocol,
         };

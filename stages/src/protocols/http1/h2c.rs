@@ -6,6 +6,7 @@
 
 use crate::flow::conn::Direction;
 use crate::flow::message::{Message, MessageKind, Part};
+use crate::flow::trace::TraceContext;
 use crate::protocols::Protocol;
 use crate::text::{Text, Token};
 use crate::time::Nanos;
@@ -21,6 +22,7 @@ pub(super) struct Offer {
     method: Token,
     target: Text,
     bytes: u64,
+    trace: Option<Box<TraceContext>>,
 }
 
 impl Offer {
@@ -31,13 +33,14 @@ impl Offer {
             method: request.method.clone(),
             target: request.target.clone(),
             bytes: request.bytes,
+            trace: request.trace.clone(),
         }
     }
 
     /// The request in HTTP/2, when it was accepted; requests go in `direction`.
     pub(super) fn accepted(self, direction: Direction) -> Message {
         let mut message = Message::new(MessageKind::Request, Part::Whole, Protocol::Http2, direction, self.start);
-        (message.end, message.id) = (self.end, STREAM);
+        (message.end, message.id, message.trace) = (self.end, STREAM, self.trace);
         (message.method, message.target, message.bytes) = (self.method, self.target, self.bytes);
         message
     }

@@ -1,16 +1,17 @@
 //! Header fields, as far as they say how long the message is (RFC 9112, sections 5 and 6).
 //!
 //! Lines may come in pieces: the unfinished one is kept here, cut at a bound, so that a head never has to be buffered.
-//! Absent: every field but Content-Length and Transfer-Encoding, and those that say what else is spoken here: Upgrade (h2c),
-//! Content-Type and grpc-status (gRPC-Web). What to do on `Connection` and `Expect` is told by what then happens: the end of the
+//! Absent: every field but Content-Length and Transfer-Encoding, those that say what else is spoken here: Upgrade (h2c),
+//! Content-Type and grpc-status (gRPC-Web), and those that carry a trace context. What to do on `Connection` and `Expect` is told by what then happens: the end of the
 //! stream, a 100.
 
 use super::h2c;
 use super::line::trim_cr;
 use crate::protocols::grpc::Flavor;
+use crate::protocols::trace;
 
 /// Bytes kept of an unfinished header line; enough for every line that matters.
-pub(super) const MAX_PARTIAL: usize = 64;
+pub(super) const MAX_PARTIAL: usize = 192;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Field {
@@ -21,6 +22,17 @@ enum Field {
     Upgrade,
     ContentType,
     GrpcStatus,
+}
+
+/// What a line was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A field; more follow.
+    Field,
+    /// One that carries a trace context: what it says is not kept here, because most connections have none.
+    Trace(trace::Header),
+    /// The empty line that ends the head.
+    Last,
 }
 
 /// What the fields read so far say.
@@ -145,42 +157,57 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 impl Fields {
-    /// One line without its LF. False: it was the empty line that ends the head.
+    /// One line without its LF.
     #[inline]
-    pub(super) fn line(&mut self, line: &[u8], whole: bool) -> bool {
-        // Most lines begin like none of the fields that matter, nor like a folded or an empty line: eight bytes tell, and nobody has
-        // to know where their names end. Setting that bit makes capitals small, and no two letters the same.
+    pub(super) fn line(&mut self, line: &[u8], whole: bool) -> Line {
+        // Most lines begin like none of the fields that matter, nor like a folded or an empty line: their first letter tells of most,
+        // eight bytes of the rest, and nobody has to know where their names end. Setting that bit makes capitals small, and no two
+        // letters the same.
+        const fn bit(first: u8) -> u32 {
+            1 << (first & 31)
+        }
+        const FIRST: u32 =
+            bit(b' ') | bit(b'\t') | bit(b'b') | bit(b'c') | bit(b'g') | bit(b's') | bit(b't') | bit(b'u') | bit(b'x');
         const SMALL: u64 = u64::from_le_bytes(*b"        ");
         const CONTENT: u64 = u64::from_le_bytes(*b"content-");
         const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
         const GRPC: u64 = u64::from_le_bytes(*b"grpc-sta");
         const UPGRADE: u64 = u64::from_le_bytes(*b"upgrade\0");
+        const PARENT: u64 = u64::from_le_bytes(*b"tracepar");
+        const X_B3: u64 = u64::from_le_bytes(*b"x-b3-\0\0\0");
+        const B3: u64 = u64::from_le_bytes(*b"b3:\0\0\0\0\0");
+        const SW8: u64 = u64::from_le_bytes(*b"sw8:\0\0\0\0");
         let matters = |word: u64| {
             let small = word | SMALL;
-            matches!(small, CONTENT | TRANSFER | GRPC) || small << 8 >> 8 == UPGRADE
+            matches!(small, CONTENT | TRANSFER | GRPC | PARENT)
+                || small << 8 >> 8 == UPGRADE
+                || small << 24 >> 24 == X_B3
+                || small << 32 >> 32 == SW8
+                || small << 40 >> 40 == B3
+                || matches!(line.first(), Some(b' ' | b'\t'))
         };
-        match line.first_chunk() {
-            Some(word) if !matches!(line.first(), Some(b' ' | b'\t')) && !matters(u64::from_le_bytes(*word)) => {
+        match line.first_chunk::<8>() {
+            Some(word @ [first, ..]) if FIRST & bit(*first) == 0 || !matters(u64::from_le_bytes(*word)) => {
                 self.last = Field::Other;
-                true
+                Line::Field
             }
             _ => self.looked_at(line, whole),
         }
     }
 
     /// As [`Fields::line`], of any line.
-    fn looked_at(&mut self, line: &[u8], whole: bool) -> bool {
+    fn looked_at(&mut self, line: &[u8], whole: bool) -> Line {
         let line = trim_cr(line);
-        let Some(&first) = line.first() else { return false };
+        let Some(&first) = line.first() else { return Line::Last };
         if matches!(first, b' ' | b'\t') {
             // obs-fold: the value goes on.
             self.value(self.last, line, whole);
-            return true;
+            return Line::Field;
         }
         let Some(colon) = memchr::memchr(b':', line) else {
             // No field line; servers ignore it or refuse the whole request, which their answer then says.
             self.last = Field::Other;
-            return true;
+            return Line::Field;
         };
         let (name, value) = line.split_at_checked(colon).unwrap_or((line, &[]));
         // Whitespace before the colon is forbidden in requests and to be removed from responses (section 5.1).
@@ -191,10 +218,13 @@ impl Fields {
             7 if name.eq_ignore_ascii_case(b"upgrade") => Field::Upgrade,
             12 if name.eq_ignore_ascii_case(b"content-type") => Field::ContentType,
             11 if name.eq_ignore_ascii_case(b"grpc-status") => Field::GrpcStatus,
-            _ => Field::Other,
+            _ => {
+                self.last = Field::Other;
+                return trace::Header::of(name).map_or(Line::Field, Line::Trace);
+            }
         };
         self.value(self.last, value.get(1..).unwrap_or(&[]), whole);
-        true
+        Line::Field
     }
 
     fn value(&mut self, field: Field, value: &[u8], whole: bool) {
@@ -251,7 +281,7 @@ mod tests {
     fn read(lines: &[&str]) -> Fields {
         let mut fields = Fields::default();
         for line in lines {
-            assert!(fields.line(line.as_bytes(), true), "{line:?} is not the end");
+            assert_ne!(fields.line(line.as_bytes(), true), Line::Last, "{line:?} is not the end");
         }
         fields
     }
@@ -275,13 +305,33 @@ mod tests {
     }
 
     #[test]
+    fn finds_the_fields_of_trace_contexts_in_any_case_and_no_others() {
+        use trace::Header;
+        for (line, header) in [
+            ("traceparent:00-4b", Some(Header::Traceparent)),
+            ("TraceParent: 00-4b", Some(Header::Traceparent)),
+            ("b3: 1", Some(Header::B3)),
+            ("B3: a3ce929d0e0e4736-00f067aa0ba902b7-1", Some(Header::B3)),
+            ("X-B3-TraceId: a3ce929d0e0e4736", Some(Header::B3Trace)),
+            ("x-b3-spanid: 00f067aa0ba902b7", Some(Header::B3Span)),
+            ("sw8: 1-YQ==-YQ==-3-c2hvcA==-aW5z-L2E=-MTI3", Some(Header::Sw8)),
+            ("tracestate: a=b", None),
+            ("x-b3-parentspanid: 00f067aa0ba902b7", None),
+            ("Host: traceparent:80", None),
+        ] {
+            let expected = header.map_or(Line::Field, Line::Trace);
+            assert_eq!(Fields::default().line(line.as_bytes(), true), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn does_not_take_a_cut_line_for_a_length() {
         let mut partial = Partial::default();
         partial.push(b"Content-Length:");
         partial.push(&[b' '; MAX_PARTIAL]);
         partial.push(b"12");
         let mut fields = Fields::default();
-        assert!(fields.line(partial.line(), partial.whole()));
+        assert_eq!(fields.line(partial.line(), partial.whole()), Line::Field);
         assert!(fields.bad && fields.content_length.is_none());
     }
 
@@ -303,7 +353,7 @@ mod tests {
 
     #[test]
     fn knows_the_end_of_the_head() {
-        assert!(!Fields::default().line(b"\r", true));
-        assert!(!Fields::default().line(b"", true));
+        assert_eq!(Fields::default().line(b"\r", true), Line::Last);
+        assert_eq!(Fields::default().line(b"", true), Line::Last);
     }
 }

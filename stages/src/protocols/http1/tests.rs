@@ -435,3 +435,18 @@ proptest! {
         prop_assert!(out.0.len() <= 2 * total + 2);
     }
 }
+
+#[test]
+fn a_request_says_what_trace_it_is_part_of_however_it_is_cut() {
+    let parent = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+    let traced = format!("GET /a HTTP/1.1\r\nHost: x\r\n{parent}Accept: */*\r\n\r\n");
+    let bytes = [traced.as_bytes(), b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n"].concat();
+    for cut in 1..bytes.len() {
+        let mut drive = Drive::<Http1>::new(Transport::Tcp);
+        drive.turn(Egress);
+        drive.bytes(Egress, &bytes[..cut]);
+        drive.bytes(Egress, &bytes[cut..]);
+        let parents: Vec<_> = drive.out.0.iter().map(|message| Some(message.trace.as_ref()?.parent.get())).collect();
+        assert_eq!(parents, [Some(0x00f0_67aa_0ba9_02b7), None], "cut at {cut}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::hpack::{self, Name};
 use crate::protocols::grpc::Flavor;
+use crate::protocols::trace;
 use crate::text::{Text, Token};
 
 /// The fields of interest of one block.
@@ -15,6 +16,8 @@ pub(super) struct Block {
     pub(super) grpc_status: Option<u32>,
     /// A field that only gRPC has is among them.
     pub(super) grpc: bool,
+    /// Of which trace a request is part.
+    pub(super) trace: trace::Found,
     /// Some fields refer to what was not seen, or were missing.
     pub(super) unknown: bool,
     /// Of those, some said what was not said before: their value came with them, or after what was not seen.
@@ -39,7 +42,7 @@ impl hpack::Fields for Block {
             Name::Unknown => self.tear(),
             Name::Unseen => self.unknown = true,
             Name::Method | Name::Path | Name::Status | Name::Pseudo => {}
-            Name::ContentType | Name::GrpcStatus | Name::Grpc | Name::Other => self.trailers |= first,
+            Name::ContentType | Name::GrpcStatus | Name::Grpc | Name::Trace(_) | Name::Other => self.trailers |= first,
         }
         match name {
             Name::Method => self.method = Token::from_wire(value),
@@ -48,6 +51,7 @@ impl hpack::Fields for Block {
             Name::ContentType => self.content_type = Some(Flavor::of(value)),
             Name::GrpcStatus => (self.grpc, self.grpc_status) = (true, number(value).filter(|_| whole)),
             Name::Grpc => self.grpc = true,
+            Name::Trace(header) => self.trace.field(header, value, whole),
             Name::Pseudo | Name::Other | Name::Unknown | Name::Unseen => {}
         }
     }

@@ -66,7 +66,7 @@ impl Streams {
     }
 
     fn request(&mut self, headers: Headers, way: &mut Way<'_>) {
-        let Headers { fields, stream: id, end_stream, start, bytes } = headers;
+        let Headers { mut fields, stream: id, end_stream, start, bytes } = headers;
         self.make_room(way);
         let part = if end_stream { Part::Whole } else { Part::Head };
         let mut message = way.message(MessageKind::Request, part, id, start);
@@ -79,6 +79,7 @@ impl Streams {
         side.stage = if end_stream { Stage::Over } else { Stage::Open };
         message.method = fields.method;
         message.target = fields.path;
+        message.trace = fields.trace.finish();
         if let Nature::Call(Some(flavor)) = stream.nature {
             stream.call(flavor, &mut message);
         }

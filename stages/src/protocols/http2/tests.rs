@@ -405,3 +405,16 @@ fn what_was_not_answered_at_the_end_stays_so() {
     drive.end(Ingress);
     assert_eq!(drive.out.0.len(), 1, "no answer is made up");
 }
+
+#[test]
+fn a_request_says_what_trace_it_is_part_of_also_by_the_index_of_what_was_said_before() {
+    let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    // With incremental indexing, a new name (RFC 7541, section 6.2.1); then the entry that it made.
+    let block = [&[0x82, 0x84, 0x40, 11][..], b"traceparent", &[55], parent].concat();
+    let mut drive = opened();
+    drive.bytes(Egress, &frame_of(1, 0x5, 3, &block));
+    drive.bytes(Egress, &frame_of(1, 0x5, 5, &[0x82, 0x84, 0xbe]));
+    drive.bytes(Egress, &frame_of(1, 0x5, 7, &[0x82, 0x84]));
+    let parents: Vec<_> = drive.out.0.iter().map(|message| Some(message.trace.as_ref()?.parent.get())).collect();
+    assert_eq!(parents, [None, Some(0x00f0_67aa_0ba9_02b7), Some(0x00f0_67aa_0ba9_02b7), None]);
+}

@@ -2,6 +2,8 @@
 //!
 //! Of a name only its kind is kept, and its length, which the size of the dynamic table depends on. Absent: all other names.
 
+use crate::protocols::trace;
+
 /// A header name, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Name {
@@ -17,6 +19,8 @@ pub enum Name {
     GrpcStatus,
     /// Another that gRPC defines for answers and nobody else uses (PROTOCOL-HTTP2.md).
     Grpc,
+    /// One that carries a trace context.
+    Trace(trace::Header),
     /// Another pseudo-header (RFC 9113, section 8.3).
     Pseudo,
     /// Any other.
@@ -44,7 +48,7 @@ impl Name {
             // Not all that begins so: gateways between HTTP and gRPC make `grpc-metadata-...` of what one end said to the other.
             b"grpc-message" | b"grpc-encoding" | b"grpc-accept-encoding" => Self::Grpc,
             [b':', ..] => Self::Pseudo,
-            _ => Self::Other,
+            _ => trace::Header::of(text).map_or(Self::Other, Self::Trace),
         }
     }
 
@@ -55,6 +59,7 @@ impl Name {
             Self::Method | Self::ContentType => crate::limits::MAX_TOKEN,
             Self::Status => 3,
             Self::GrpcStatus => 10,
+            Self::Trace(header) => header.kept(),
             Self::Grpc | Self::Pseudo | Self::Other | Self::Unknown | Self::Unseen => 0,
         }
     }

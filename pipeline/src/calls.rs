@@ -1,0 +1,350 @@
+//! Single calls: tied together, the newest kept, all of them shown to who follows.
+//!
+//! One thread (`redtap-calls`) takes exchanges from the [`crate::tap`], ties them ([`tie`]) and keeps the newest ([`kept`]). While nobody follows
+//! it is shown a part of them only ([`crate::tap::Sampling`]), so that it costs the same at any rate; a follower has it shown all.
+//! Life cycle: [`Calls::start`] -> running -> [`Calls::stop`], which puts out what is held and ends all followers.
+//!
+//! **Invariant:** nothing on the data path waits for this: what does not fit is lost and counted, and a call that may belong to a lost one
+//! is not tied.
+//!
+//! Bounds: [`QUEUE`] batches from the tap, [`MAX_FOLLOWERS`] followers of [`FOLLOWED`] calls each, and those of the rooms. Metrics: none of its own;
+//! [`Calls::counts`] is in `/api/v1/status`. Absent: HTTP, formats, anything on disk.
+
+pub mod filter;
+pub mod ids;
+pub mod kept;
+pub mod opened;
+pub mod process;
+pub mod sockets;
+pub mod tie;
+
+use crate::clock;
+use crate::tap::{Sampling, Subscription, Tap, TapError};
+use crossbeam_channel::RecvTimeoutError;
+use filter::CallFilter;
+use ids::Names;
+use kept::Kept;
+use parking_lot::Mutex;
+use redtap_stages::flow::trace::SpanId;
+use redtap_stages::time::Nanos;
+use serde::Serialize;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tie::{Call, Open, Tie, TieCounts};
+use tokio::sync::mpsc;
+
+/// Batches from the tap that may wait.
+pub const QUEUE: usize = 64;
+/// Who follows at a time.
+pub const MAX_FOLLOWERS: usize = 16;
+/// Calls that a follower may be behind.
+pub const FOLLOWED: usize = 2_048;
+/// How often held calls are looked at.
+const LOOK: Nanos = Nanos::from_millis(20);
+/// How often it is asked what is open, while something depends on that.
+const ASK: Nanos = Nanos::from_millis(250);
+
+/// Tells what is being answered.
+pub trait Opened: Send + 'static {
+    /// Asks. The answer comes later, or never.
+    fn ask(&mut self);
+    /// The answer to the last question, once, when it is there.
+    fn answer(&mut self) -> Option<Open>;
+}
+
+/// What became of calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CallCounts {
+    /// Taken from the tap.
+    pub taken: u64,
+    /// Not taken because nobody followed and there were many.
+    pub sampled_out: u64,
+    /// Lost because they came faster than they could be taken.
+    pub lost: u64,
+    /// Tied by what requests said.
+    pub tied_said: u64,
+    /// Tied by thread.
+    pub tied_thread: u64,
+    /// Tied by socket.
+    pub tied_socket: u64,
+    /// Not tied because more than one request might have been the cause.
+    pub ambiguous: u64,
+    /// Not tied because too many were held.
+    pub crowded_out: u64,
+    /// Held now.
+    pub held: u64,
+    /// Kept now.
+    pub kept: u64,
+    /// Memory of those, bytes.
+    pub kept_bytes: u64,
+    /// Followers now.
+    pub followers: u64,
+    /// Not shown to followers that were too slow.
+    pub follower_left_out: u64,
+}
+
+/// Why nobody more can follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    /// Too many.
+    #[error("{MAX_FOLLOWERS} others follow already; try again later")]
+    TooMany,
+    /// It is being stopped.
+    #[error("the agent is being stopped")]
+    Stopped,
+}
+
+/// Calls as they are tied, those that are wanted.
+#[derive(Debug)]
+pub struct Followed {
+    /// The calls; ends when the agent does.
+    pub calls: mpsc::Receiver<Arc<Call>>,
+    left_out: Arc<AtomicU64>,
+    sampling: Arc<Sampling>,
+}
+
+impl Followed {
+    /// Calls that did not fit since this was last asked.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.sampling.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Follower {
+    filter: CallFilter,
+    calls: mpsc::Sender<Arc<Call>>,
+    left_out: Arc<AtomicU64>,
+}
+
+/// What the thread and those who ask share.
+struct Shared {
+    kept: Mutex<Kept>,
+    followers: Mutex<Vec<Follower>>,
+    sampling: Arc<Sampling>,
+    counts: Mutex<CallCounts>,
+    left_out: AtomicU64,
+    lost: AtomicU64,
+    stop: AtomicBool,
+    wall_offset: i64,
+}
+
+/// The calls.
+pub struct Calls {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Calls {
+    /// Watches `tap` from a new thread and keeps the newest `keep`.
+    ///
+    /// # Errors
+    /// The tap has no room, or the thread cannot be made.
+    pub fn start(tap: &Arc<Tap>, keep: usize, opened: Option<Box<dyn Opened>>) -> io::Result<Self> {
+        let sampling = Arc::new(Sampling::default());
+        let refused = |error: TapError| io::Error::other(error);
+        let subscription = tap.subscribe_to_part(QUEUE, Arc::clone(&sampling)).map_err(refused)?;
+        let wall_offset = clock::wall_offset_ns();
+        let shared = Arc::new(Shared {
+            kept: Mutex::new(Kept::new(keep)),
+            followers: Mutex::default(),
+            sampling,
+            counts: Mutex::default(),
+            left_out: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            wall_offset,
+        });
+        let started = clock::monotonic().0.saturating_add_signed(wall_offset);
+        let mut watch = Watch {
+            shared: Arc::clone(&shared),
+            tie: Tie::new(Names::new(Nanos(started))),
+            opened,
+            looked: Nanos::ZERO,
+            asked: Nanos::ZERO,
+            told: 0,
+            out: Vec::new(),
+        };
+        let thread =
+            std::thread::Builder::new().name("redtap-calls".to_owned()).spawn(move || watch.run(&subscription))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What to add to the times of calls to get nanoseconds since the epoch.
+    #[must_use]
+    pub fn wall_offset(&self) -> i64 {
+        self.shared.wall_offset
+    }
+
+    /// The newest calls that are wanted and still kept, newest last.
+    #[must_use]
+    pub fn newest(&self, filter: &CallFilter, limit: usize) -> Vec<Arc<Call>> {
+        self.shared.kept.lock().newest(filter, limit)
+    }
+
+    /// A call that is still kept, and all kept ones of its trace.
+    #[must_use]
+    pub fn tree(&self, span: SpanId) -> Option<(Arc<Call>, Vec<Arc<Call>>)> {
+        self.shared.kept.lock().tree(span)
+    }
+
+    /// Begins to follow.
+    ///
+    /// # Errors
+    /// Too many do, or everything is being stopped.
+    pub fn follow(&self, filter: CallFilter) -> Result<Followed, FollowError> {
+        let mut followers = self.shared.followers.lock();
+        if self.shared.stop.load(Ordering::Acquire) {
+            return Err(FollowError::Stopped);
+        }
+        followers.retain(|one| !one.calls.is_closed());
+        if followers.len() >= MAX_FOLLOWERS {
+            return Err(FollowError::TooMany);
+        }
+        let (calls, receiver) = mpsc::channel(FOLLOWED);
+        let left_out = Arc::new(AtomicU64::new(0));
+        followers.push(Follower { filter, calls, left_out: Arc::clone(&left_out) });
+        let sampling = Arc::clone(&self.shared.sampling);
+        sampling.all.fetch_add(1, Ordering::Relaxed);
+        Ok(Followed { calls: receiver, left_out, sampling })
+    }
+
+    /// What became of calls so far.
+    #[must_use]
+    pub fn counts(&self) -> CallCounts {
+        let (kept, bytes) = self.shared.kept.lock().size();
+        CallCounts {
+            sampled_out: self.shared.sampling.left_out.load(Ordering::Relaxed),
+            lost: self.shared.lost.load(Ordering::Relaxed),
+            kept: kept as u64,
+            kept_bytes: bytes as u64,
+            followers: self.shared.followers.lock().len() as u64,
+            follower_left_out: self.shared.left_out.load(Ordering::Relaxed),
+            ..*self.shared.counts.lock()
+        }
+    }
+
+    /// Puts out what is held, ends all followers and the thread.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+/// The thread.
+struct Watch {
+    shared: Arc<Shared>,
+    tie: Tie,
+    opened: Option<Box<dyn Opened>>,
+    looked: Nanos,
+    asked: Nanos,
+    /// Exchanges that were known to be missing.
+    told: u64,
+    out: Vec<Call>,
+}
+
+impl Watch {
+    fn run(&mut self, subscription: &Subscription) {
+        loop {
+            let ended = match subscription.next(Duration::from_nanos(LOOK.0)) {
+                Ok(batch) => {
+                    let now = clock::monotonic();
+                    for joined in batch {
+                        self.tie.take(joined, now, &mut self.out);
+                    }
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => self.shared.stop.load(Ordering::Acquire),
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            let now = clock::monotonic();
+            self.shared.lost.store(subscription.lost(), Ordering::Relaxed);
+            let missing = subscription.lost() + self.shared.sampling.left_out.load(Ordering::Relaxed);
+            if missing > self.told {
+                self.told = missing;
+                self.tie.missed(now);
+            }
+            if ended {
+                self.tie.drain(now, &mut self.out);
+            } else if now.since(self.looked) >= LOOK {
+                self.looked = now;
+                self.look(now);
+            }
+            self.hand_out();
+            if ended {
+                break;
+            }
+        }
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.followers.lock().clear();
+    }
+
+    fn look(&mut self, now: Nanos) {
+        if let Some(open) = self.opened.as_mut().and_then(|opened| opened.answer()) {
+            self.tie.opened(open);
+        }
+        if self.tie.held() > 0 {
+            self.tie.settle(now, &mut self.out);
+        }
+        if self.tie.wants_open() && now.since(self.asked) >= ASK {
+            self.asked = now;
+            self.opened.iter_mut().for_each(|opened| opened.ask());
+        }
+    }
+
+    fn hand_out(&mut self) {
+        let TieCounts { taken, said, thread, socket, ambiguous, crowded_out } = self.tie.counts();
+        *self.shared.counts.lock() = CallCounts {
+            taken,
+            tied_said: said,
+            tied_thread: thread,
+            tied_socket: socket,
+            ambiguous,
+            crowded_out,
+            held: self.tie.held() as u64,
+            ..CallCounts::default()
+        };
+        if self.out.is_empty() {
+            return;
+        }
+        let calls: Vec<_> = self.out.drain(..).map(Arc::new).collect();
+        self.shared.followers.lock().retain(|one| {
+            for call in calls.iter().filter(|call| one.filter.wants(call)) {
+                match one.calls.try_send(Arc::clone(call)) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        one.left_out.fetch_add(1, Ordering::Relaxed);
+                        self.shared.left_out.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                }
+            }
+            !one.calls.is_closed()
+        });
+        let mut kept = self.shared.kept.lock();
+        calls.into_iter().for_each(|call| kept.push(call));
+    }
+}

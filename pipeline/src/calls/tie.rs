@@ -1,0 +1,404 @@
+//! Ties calls together: what caused which.
+//!
+//! What a request says of its trace counts first. Without that, the call that a process makes is tied to the request that it was
+//! answering, if only one can be meant ([`super::process`]), and a request to the call at the other end of its connection
+//! ([`super::sockets`]). Whatever may be wrong is not tied.
+//!
+//! A call is over before the request that caused it is: it is held until the cause is known, or surely unknown, or for
+//! [`HOLD`]. Life cycle of a call: [`Tie::take`] -> held -> out of [`Tie::settle`] with its names, once.
+//!
+//! Bounds: [`MAX_HELD`] calls (past that the oldest goes out as it is, counted), [`MAX_PROCESSES`] processes, and those of both rooms.
+//! Absent: a clock, threads, any guess.
+
+use super::ids::{Ids, Link, Names};
+use super::process::{Process, Served, Threads};
+use super::sockets::Sockets;
+use hashbrown::HashMap;
+use redtap_stages::flow::conn::Role;
+use redtap_stages::flow::joined::Joined;
+use redtap_stages::flow::trace::{SpanId, TraceId};
+use redtap_stages::pair::OpenRequest;
+use redtap_stages::time::Nanos;
+use std::collections::VecDeque;
+
+/// Longest time that a call waits for its cause to be known.
+pub const HOLD: Nanos = Nanos::from_secs(10);
+/// Longest time that a request waits for its other end.
+pub const OTHER_END: Nanos = Nanos::from_millis(500);
+/// Calls held at a time.
+pub const MAX_HELD: usize = 8_192;
+/// Calls whose names are remembered for those that they caused.
+pub const MAX_KNOWN: usize = 16_384;
+/// Processes that are remembered.
+pub const MAX_PROCESSES: usize = 1_024;
+/// Lists of what is open that may wait.
+const MAX_COMING: usize = 8;
+/// How long an exchange may be on its way from `pair` to here, and an event from the kernel to `pair`: `join` alone may hold one for
+/// [`redtap_stages::limits::JOIN_HOLD`].
+pub const LAG: Nanos = Nanos::from_millis(400);
+
+/// A call with its names.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The call.
+    pub joined: Joined,
+    /// Its names.
+    pub ids: Ids,
+}
+
+/// What was being answered at one moment, in all shards.
+#[derive(Debug, Clone, Default)]
+pub struct Open {
+    /// When it was asked for.
+    pub at: Nanos,
+    /// All of them are listed.
+    pub complete: bool,
+    /// Which.
+    pub requests: Vec<OpenRequest>,
+}
+
+/// What became of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TieCounts {
+    /// Taken in.
+    pub taken: u64,
+    /// Tied by what the request said.
+    pub said: u64,
+    /// Tied by thread.
+    pub thread: u64,
+    /// Tied by socket.
+    pub socket: u64,
+    /// Calls of which more than one request might have been the cause.
+    pub ambiguous: u64,
+    /// Gone out because too many were held, before their cause was known.
+    pub crowded_out: u64,
+}
+
+struct Held {
+    joined: Joined,
+    span: SpanId,
+    since: Nanos,
+    /// The cause, as soon as it is known; its trace may have to be waited for.
+    cause: Option<(SpanId, Link)>,
+}
+
+/// What is to be done with a call.
+enum Fate {
+    /// It is known.
+    Out(Ids),
+    /// It waits; with its cause, if that is known.
+    Wait(Option<(SpanId, Link)>),
+}
+
+/// Who caused a call, by its thread.
+enum Cause {
+    One(SpanId),
+    Nobody,
+    Ambiguous,
+    NotYet,
+}
+
+/// Ties.
+pub struct Tie {
+    names: Names,
+    held: VecDeque<Held>,
+    known: HashMap<SpanId, TraceId, foldhash::fast::RandomState>,
+    known_order: VecDeque<SpanId>,
+    processes: HashMap<u32, Process, foldhash::fast::RandomState>,
+    sockets: Sockets,
+    /// What was open, last that everything from before is here.
+    open: Open,
+    /// Later lists: something from before them may still be on its way.
+    coming: VecDeque<Open>,
+    /// Exchanges were left out before this moment, nobody knows which.
+    missed: Nanos,
+    wants_open: bool,
+    forgot: Nanos,
+    counts: TieCounts,
+}
+
+impl Tie {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(names: Names) -> Self {
+        Self {
+            names,
+            held: VecDeque::new(),
+            known: HashMap::default(),
+            known_order: VecDeque::new(),
+            processes: HashMap::default(),
+            sockets: Sockets::default(),
+            open: Open::default(),
+            coming: VecDeque::new(),
+            missed: Nanos::ZERO,
+            wants_open: false,
+            forgot: Nanos::ZERO,
+            counts: TieCounts::default(),
+        }
+    }
+
+    /// What became of calls so far.
+    #[must_use]
+    pub fn counts(&self) -> TieCounts {
+        self.counts
+    }
+
+    /// Calls that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// To decide, it must know what is being answered.
+    #[must_use]
+    pub fn wants_open(&self) -> bool {
+        self.wants_open
+    }
+
+    /// What was being answered at some moment.
+    pub fn opened(&mut self, open: Open) {
+        if self.coming.len() < MAX_COMING {
+            self.coming.push_back(open);
+        }
+    }
+
+    /// Some exchanges did not come here.
+    pub fn missed(&mut self, now: Nanos) {
+        self.missed = now;
+    }
+
+    /// One exchange that is over.
+    pub fn take(&mut self, joined: Joined, now: Nanos, out: &mut Vec<Call>) {
+        self.counts.taken += 1;
+        let exchange = &joined.converged.exchange;
+        let span = self.names.span(exchange);
+        let pid = exchange.conn.owner.pid;
+        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
+            let oldest = self.processes.iter().min_by_key(|(_, process)| process.last).map(|(pid, _)| *pid);
+            oldest.map(|pid| self.processes.remove(&pid));
+        }
+        let process = self.processes.entry(pid).or_default();
+        process.last = now;
+        if exchange.side == Role::Server {
+            process.serves(exchange, span);
+        } else {
+            process.asks(exchange);
+            self.sockets.asked(exchange, span, now);
+        }
+        if self.held.len() >= MAX_HELD
+            && let Some(oldest) = self.held.pop_front()
+        {
+            self.counts.crowded_out += 1;
+            let ids = self.alone(&oldest);
+            self.out(oldest, ids, out);
+        }
+        self.held.push_back(Held { joined, span, since: now, cause: None });
+    }
+
+    /// Puts out what is known by now.
+    pub fn settle(&mut self, now: Nanos, out: &mut Vec<Call>) {
+        self.wants_open = false;
+        while self.coming.front().is_some_and(|open| now >= open.at + LAG) {
+            self.open = self.coming.pop_front().unwrap_or_default();
+        }
+        loop {
+            let before = self.held.len();
+            for _ in 0..before {
+                let Some(mut held) = self.held.pop_front() else { break };
+                match self.fate(&held, now) {
+                    Fate::Out(ids) => self.out(held, ids, out),
+                    Fate::Wait(cause) => {
+                        held.cause = cause;
+                        self.held.push_back(held);
+                    }
+                }
+            }
+            // What went out may be what another waited for.
+            if self.held.len() == before || self.held.is_empty() {
+                break;
+            }
+        }
+        if now.since(self.forgot) >= Nanos::SECOND {
+            self.forget(now);
+        }
+    }
+
+    /// Puts out all, with what is known by now.
+    pub fn drain(&mut self, now: Nanos, out: &mut Vec<Call>) {
+        self.settle(now, out);
+        while let Some(held) = self.held.pop_front() {
+            let ids = self.alone(&held);
+            self.out(held, ids, out);
+        }
+    }
+
+    fn forget(&mut self, now: Nanos) {
+        self.forgot = now;
+        let before = Nanos(now.0.saturating_sub(2 * HOLD.0));
+        self.processes.values_mut().for_each(|process| process.forget(before));
+        self.processes.retain(|_, process| now.since(process.last) < Nanos::from_secs(600));
+        self.sockets.forget(before);
+    }
+
+    fn out(&mut self, held: Held, ids: Ids, out: &mut Vec<Call>) {
+        if self.known.len() >= MAX_KNOWN
+            && let Some(oldest) = self.known_order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        if self.known.insert(held.span, ids.trace).is_none() {
+            self.known_order.push_back(held.span);
+        }
+        match ids.link {
+            Link::None => {}
+            Link::Said(_) => self.counts.said += 1,
+            Link::Thread => self.counts.thread += 1,
+            Link::Socket => self.counts.socket += 1,
+        }
+        out.push(Call { joined: held.joined, ids });
+    }
+
+    /// With what the request says, or as the first of its trace.
+    fn alone(&self, held: &Held) -> Ids {
+        match held.joined.converged.exchange.trace.as_deref() {
+            Some(said) => {
+                Ids { trace: said.trace, span: held.span, parent: Some(said.parent), link: Link::Said(said.format) }
+            }
+            None => Ids { trace: self.names.trace(held.span), span: held.span, parent: None, link: Link::None },
+        }
+    }
+
+    fn fate(&mut self, held: &Held, now: Nanos) -> Fate {
+        let waited = now.since(held.since);
+        if let Some((cause, link)) = held.cause {
+            return self.below(held, cause, link, waited);
+        }
+        match held.joined.converged.exchange.side {
+            Role::Server => self.served(held, waited),
+            Role::Client | Role::Unknown => self.asked(held, waited),
+        }
+    }
+
+    /// The cause is known: its trace is the call's, unless the call says otherwise.
+    fn below(&self, held: &Held, cause: SpanId, link: Link, waited: Nanos) -> Fate {
+        let ids = |trace, link| Ids { trace, span: held.span, parent: Some(cause), link };
+        if let Some(said) = held.joined.converged.exchange.trace.as_deref() {
+            return Fate::Out(ids(said.trace, Link::Said(said.format)));
+        }
+        if let Some(trace) = self.known.get(&cause) {
+            return Fate::Out(ids(*trace, link));
+        }
+        // It is held itself, or still on its way here.
+        if waited >= HOLD { Fate::Out(self.alone(held)) } else { Fate::Wait(Some((cause, link))) }
+    }
+
+    fn served(&mut self, held: &Held, waited: Nanos) -> Fate {
+        let exchange = &held.joined.converged.exchange;
+        if let Some(client) = self.sockets.client_of(exchange, held.span) {
+            return self.below(held, client, Link::Socket, waited);
+        }
+        let here = held.joined.parties.peer_watched
+            || exchange.conn.remote.ip().is_none_or(|ip| ip.is_loopback())
+            || self.sockets.knows(exchange);
+        if here && waited < OTHER_END { Fate::Wait(None) } else { Fate::Out(self.alone(held)) }
+    }
+
+    fn asked(&mut self, held: &Held, waited: Nanos) -> Fate {
+        let exchange = &held.joined.converged.exchange;
+        if exchange.trace.is_some() {
+            return self.forwarded(held, waited);
+        }
+        match self.cause(held) {
+            Cause::One(span) => self.below(held, span, Link::Thread, waited),
+            Cause::NotYet if waited < HOLD => Fate::Wait(None),
+            Cause::Ambiguous => {
+                self.counts.ambiguous += 1;
+                Fate::Out(self.alone(held))
+            }
+            Cause::Nobody | Cause::NotYet => Fate::Out(self.alone(held)),
+        }
+    }
+
+    /// A call that says what caused it. A service that only hands on what it was told names its own caller: then the request that it
+    /// was told with is between the two.
+    fn forwarded(&self, held: &Held, waited: Nanos) -> Fate {
+        let exchange = &held.joined.converged.exchange;
+        let (Some(process), Some(said)) = (self.processes.get(&exchange.conn.owner.pid), exchange.trace.as_deref())
+        else {
+            return Fate::Out(self.alone(held));
+        };
+        let told = |served: &&Served| {
+            served.context.is_some_and(|told| (told.trace, told.parent) == (said.trace, said.parent))
+        };
+        let mut found = process.covering(exchange.start).filter(told);
+        match (found.next(), found.next()) {
+            (Some(one), None) => self.below(held, one.span, Link::Said(said.format), waited),
+            (None, _) if waited < OTHER_END && !process.only_asks() => Fate::Wait(None),
+            _ => Fate::Out(self.alone(held)),
+        }
+    }
+
+    /// The request that the process was answering when it made this call, if only one can be meant.
+    fn cause(&mut self, held: &Held) -> Cause {
+        let exchange = &held.joined.converged.exchange;
+        let (at, tid, pid) = (exchange.start, exchange.asked_by, exchange.conn.owner.pid);
+        let Some(process) = self.processes.get(&pid).filter(|process| tid != 0 && !process.only_asks()) else {
+            return Cause::Nobody;
+        };
+        if process.threads() == Threads::Exclusive {
+            let mut own = process.covering(at).filter(|served| served.tid == tid).map(|served| served.span);
+            let (first, second) = (own.next(), own.next());
+            drop(own);
+            return match (first, second) {
+                (Some(span), None) => Cause::One(span),
+                (Some(_), Some(_)) => Cause::Ambiguous,
+                // Its request may be open still, for long.
+                (None, _) => self.open_on(tid, pid, at),
+            };
+        }
+        let sampled = exchange.sampling > 0;
+        if sampled || self.missed >= at || !process.is_complete_since(at) {
+            return Cause::Nobody;
+        }
+        let mut over = process.covering(at);
+        let one = over.next();
+        if over.next().is_some() {
+            return Cause::Ambiguous;
+        }
+        if !self.open.complete || self.open.at <= at + LAG {
+            self.wants_open = true;
+            return Cause::NotYet;
+        }
+        let names = self.names;
+        let open = self.open.requests.iter().filter(|open| {
+            let span = names.numbered(open.conn, open.number);
+            open.pid == pid && open.start <= at && one.is_none_or(|one| one.span != span)
+        });
+        match (one, open.clone().next(), open.clone().nth(1)) {
+            (None, None, _) => Cause::Nobody,
+            (Some(one), None, _) if one.tid == tid => Cause::One(one.span),
+            (None, Some(open), None) if open.tid == tid => Cause::NotYet,
+            (Some(_), None, _) | (None, Some(_), None) => Cause::Nobody,
+            _ => Cause::Ambiguous,
+        }
+    }
+
+    /// Where a thread answers one request at a time: it is waited for while that is open.
+    fn open_on(&mut self, tid: u32, pid: u32, at: Nanos) -> Cause {
+        if !self.open.complete || self.open.at <= at + LAG {
+            self.wants_open = true;
+            return Cause::NotYet;
+        }
+        let own = |open: &&OpenRequest| open.pid == pid && open.tid == tid && open.start <= at;
+        if self.open.requests.iter().any(|open| own(&open)) { Cause::NotYet } else { Cause::Nobody }
+    }
+}
+
+impl std::fmt::Debug for Tie {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tie").field("held", &self.held.len()).field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Ties are right or not made: threads, event loops, goroutines, sockets, and what is missing.
+
+use super::*;
+use redtap_stages::flow::conn::{Address, ConnInfo, Owner, Transport};
+use redtap_stages::flow::converged;
+use redtap_stages::flow::exchange::Exchange;
+use redtap_stages::flow::joined::Parties;
+use redtap_stages::flow::message::{Addresses, Status};
+use redtap_stages::flow::trace::{TraceContext, TraceFormat};
+use redtap_stages::protocols::Protocol;
+use redtap_stages::symbol::Interner;
+use redtap_stages::text::{Text, Token};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Milliseconds of a test, which begin late enough for everything to be after zero.
+fn ms(at: u64) -> Nanos {
+    Nanos::from_millis(100_000 + at)
+}
+
+/// One exchange of process `pid`, on `tid`, over milliseconds `from..to`.
+struct One {
+    pid: u32,
+    tid: u32,
+    side: Role,
+    from: u64,
+    to: u64,
+    conn: u64,
+    port: u16,
+    id: u32,
+    answered_by: u32,
+    said: Option<(u128, u64)>,
+    protocol: Protocol,
+}
+
+impl One {
+    fn new(side: Role, pid: u32, tid: u32, from: u64, to: u64) -> Self {
+        // Its own connection: nothing else starts then.
+        let conn = from * 1_000 + to * 7 + u64::from(pid) * 100_000 + u64::from(tid);
+        let port = u16::try_from(conn % 50_000 + 1_000).unwrap();
+        Self { pid, tid, side, from, to, conn, port, id: 0, answered_by: tid, said: None, protocol: Protocol::Http1 }
+    }
+
+    fn served(pid: u32, tid: u32, from: u64, to: u64) -> Self {
+        Self::new(Role::Server, pid, tid, from, to)
+    }
+
+    fn asked(pid: u32, tid: u32, from: u64, to: u64) -> Self {
+        Self::new(Role::Client, pid, tid, from, to)
+    }
+
+    fn joined(&self) -> Joined {
+        let mut interner = Interner::default();
+        // Servers are asked from elsewhere, unless the port says that both ends are here.
+        let here = Address::Inet(Ipv4Addr::LOCALHOST.into(), 80);
+        let client = Address::Inet(Ipv4Addr::new(10, 0, 0, 1).into(), self.port);
+        let (local, remote) = if self.side == Role::Server { (here, client) } else { (client, here) };
+        let conn = ConnInfo {
+            id: self.conn,
+            transport: Transport::Tcp,
+            role: self.side,
+            local,
+            remote,
+            owner: Owner { pid: self.pid, cgroup_id: 0, comm: [0; 16] },
+            netns: 1,
+            sock_ino: 0,
+            late: false,
+            sampling: 0,
+        };
+        let context = self.said.map(|(trace, parent)| TraceContext {
+            trace: TraceId::new(trace).unwrap(),
+            parent: SpanId::new(parent).unwrap(),
+            sampled: Some(true),
+            format: TraceFormat::Traceparent,
+        });
+        let exchange = Exchange {
+            conn: Arc::new(conn),
+            protocol: self.protocol,
+            side: self.side,
+            start: ms(self.from),
+            answered: Some(ms(self.to)),
+            end: Some(ms(self.to)),
+            method: Token::from("GET"),
+            target: Text::from("/"),
+            status: Status::Ok,
+            code: Token::from("200"),
+            addresses: Addresses::new(),
+            no_answer: None,
+            session: None,
+            trace: context.map(Box::new),
+            number: 1,
+            id: self.id,
+            asked_by: self.tid,
+            answered_by: self.answered_by,
+            request_messages: 0,
+            response_messages: 0,
+            request_bytes: 1,
+            response_bytes: 1,
+            one_way: false,
+            sampling: 0,
+        };
+        let names = converged::Names {
+            endpoint: interner.intern("/"),
+            collection: interner.intern(""),
+            namespace: interner.intern(""),
+            method: interner.intern("GET"),
+            code: interner.intern("200"),
+        };
+        let (service, peer) = (interner.intern(""), interner.intern(""));
+        let parties = Parties { service, identity: 0, peer, peer_watched: false };
+        Joined { converged: converged::Converged { exchange, names: Arc::new(names) }, parties: Arc::new(parties) }
+    }
+
+    fn span(&self, tie: &Tie) -> SpanId {
+        tie.names.numbered(self.conn, 1)
+    }
+}
+
+/// Takes them as they end, tells what is open ten times a second, and gives what came of it by span.
+fn run(tie: &mut Tie, all: &[One], until: u64) -> HashMap<SpanId, Ids> {
+    let mut order: Vec<&One> = all.iter().collect();
+    order.sort_by_key(|one| one.to);
+    let mut out = Vec::new();
+    let mut next = order.into_iter().peekable();
+    for at in (0..until).step_by(10) {
+        while let Some(one) = next.next_if(|one| one.to <= at) {
+            tie.take(one.joined(), ms(at), &mut out);
+        }
+        if at % 100 == 0 {
+            let open = all.iter().filter(|one| one.side == Role::Server && one.from <= at && at < one.to);
+            let requests = open
+                .map(|one| OpenRequest { pid: one.pid, tid: one.tid, start: ms(one.from), conn: one.conn, number: 1 })
+                .collect();
+            // The answer is on its way for as long as anything else.
+            tie.opened(Open { at: ms(at), complete: true, requests });
+        }
+        tie.settle(ms(at), &mut out);
+    }
+    out.into_iter().map(|call| (call.ids.span, call.ids)).collect()
+}
+
+fn tie() -> Tie {
+    Tie::new(Names::new(Nanos(7)))
+}
+
+#[test]
+fn the_only_request_of_a_thread_is_the_cause_of_its_call() {
+    let mut tie = tie();
+    let all = [One::served(1, 11, 0, 50), One::asked(1, 11, 10, 20), One::asked(1, 11, 30, 40)];
+    let ids = run(&mut tie, &all, 2_000);
+    let [request, first, second] = all.each_ref().map(|one| ids[&one.span(&tie)]);
+    for call in [first, second] {
+        assert_eq!((call.parent, call.link, call.trace), (Some(request.span), Link::Thread, request.trace));
+    }
+    assert_eq!((request.parent, request.link), (None, Link::None));
+}
+
+#[test]
+fn of_two_requests_at_once_in_an_event_loop_neither_is_guessed_even_when_the_longer_one_is_not_over() {
+    let mut tie = tie();
+    // The call is made under both; the one of 9 s is still open when the short one ends.
+    let all = [One::served(1, 11, 0, 9_000), One::served(1, 11, 20, 60), One::asked(1, 11, 30, 40)];
+    let ids = run(&mut tie, &all, 12_000);
+    let call = ids[&all[2].span(&tie)];
+    assert_eq!((call.parent, call.link), (None, Link::None));
+    assert_eq!(tie.counts().ambiguous, 1);
+}
+
+#[test]
+fn a_call_under_a_long_request_is_tied_when_that_ends() {
+    let mut tie = tie();
+    let all = [One::served(1, 11, 0, 5_000), One::asked(1, 11, 30, 40)];
+    let ids = run(&mut tie, &all, 6_000);
+    assert_eq!(ids[&all[1].span(&tie)].parent, Some(all[0].span(&tie)));
+}
+
+#[test]
+fn threads_with_a_request_each_are_trusted_once_they_have_shown_it() {
+    let mut tie = tie();
+    let mut all = Vec::new();
+    for round in 0..40 {
+        for thread in 0..4 {
+            let from = round * 100 + u64::from(thread);
+            all.push(One::served(1, 10 + thread, from, from + 50));
+            all.push(One::asked(1, 10 + thread, from + 10, from + 20));
+        }
+    }
+    let ids = run(&mut tie, &all, 20_000);
+    let mut tied = 0;
+    for pair in all.chunks(2) {
+        let call = ids[&pair[1].span(&tie)];
+        assert!(call.parent.is_none_or(|parent| parent == pair[0].span(&tie)), "a wrong tie");
+        tied += usize::from(call.parent.is_some());
+    }
+    // All but those of the first rounds.
+    assert!(tied >= 130, "{tied} of 160");
+}
+
+#[test]
+fn a_request_that_another_thread_answers_makes_threads_say_nothing() {
+    let mut tie = tie();
+    let mut all = Vec::new();
+    for round in 0..40 {
+        for thread in 0..4 {
+            let from = round * 100 + u64::from(thread);
+            let mut request = One::served(1, 10 + thread, from, from + 50);
+            // A goroutine goes on elsewhere.
+            request.answered_by = 10 + (thread + 1) % 4;
+            all.push(request);
+            all.push(One::asked(1, 10 + (thread + 1) % 4, from + 10, from + 20));
+        }
+    }
+    let ids = run(&mut tie, &all, 20_000);
+    assert!(all.chunks(2).all(|pair| ids[&pair[1].span(&tie)].parent.is_none()));
+    assert_eq!(tie.counts().thread, 0);
+}
+
+#[test]
+fn nothing_is_tied_by_thread_where_something_is_missing() {
+    let mut tie = tie();
+    tie.missed(ms(35));
+    let all = [One::served(1, 11, 0, 50), One::asked(1, 11, 30, 40)];
+    let ids = run(&mut tie, &all, 2_000);
+    assert_eq!(ids[&all[1].span(&tie)].parent, None);
+}
+
+#[test]
+fn both_ends_of_a_connection_share_a_trace_through_a_whole_chain() {
+    let mut tie = tie();
+    let mut all =
+        [One::asked(1, 1, 0, 100), One::served(2, 2, 1, 99), One::asked(2, 2, 10, 90), One::served(3, 3, 11, 89)];
+    all[1].port = all[0].port;
+    all[3].port = all[2].port;
+    let ids = run(&mut tie, &all, 3_000);
+    let chain = all.each_ref().map(|one| ids[&one.span(&tie)]);
+    assert!(chain.iter().all(|call| call.trace == chain[0].trace), "{chain:?}");
+    let links = chain.map(|call| call.link);
+    assert_eq!(links, [Link::None, Link::Socket, Link::Thread, Link::Socket]);
+    for (call, cause) in chain[1..].iter().zip(&chain) {
+        assert_eq!(call.parent, Some(cause.span));
+    }
+}
+
+#[test]
+fn streams_of_one_connection_are_paired_by_id_and_requests_in_order_by_time() {
+    let mut tie = tie();
+    let mut all = Vec::new();
+    for stream in 0..4_u32 {
+        let from = u64::from(stream);
+        for (side, pid, from, to) in [(Role::Client, 1, from, 60 + from), (Role::Server, 2, from + 1, 59 + from)] {
+            let mut one = One::new(side, pid, pid, from, to);
+            (one.port, one.id, one.protocol) = (4_000, stream * 2 + 1, Protocol::Http2);
+            all.push(one);
+        }
+    }
+    for round in 0..3 {
+        let from = 100 + round * 20;
+        for (side, pid, from, to) in [(Role::Client, 1, from, from + 19), (Role::Server, 2, from + 1, from + 18)] {
+            let mut one = One::new(side, pid, pid, from, to);
+            one.port = 5_000;
+            all.push(one);
+        }
+    }
+    let ids = run(&mut tie, &all, 3_000);
+    for ends in all.chunks(2) {
+        assert_eq!(ids[&ends[1].span(&tie)].parent, Some(ends[0].span(&tie)));
+    }
+}
+
+#[test]
+fn what_a_request_says_counts_before_what_can_be_inferred() {
+    let mut tie = tie();
+    let mut all = [One::served(1, 11, 0, 50), One::asked(1, 11, 10, 20), One::asked(1, 11, 30, 40)];
+    all[0].said = Some((0xaa, 0x1));
+    // The service made a span of its own; the second call only hands on what it was told.
+    all[1].said = Some((0xaa, 0x2));
+    all[2].said = Some((0xaa, 0x1));
+    let ids = run(&mut tie, &all, 2_000);
+    let [request, own, handed_on] = all.each_ref().map(|one| ids[&one.span(&tie)]);
+    let said = Link::Said(TraceFormat::Traceparent);
+    assert_eq!((request.parent.map(SpanId::get), request.link), (Some(1), said));
+    assert_eq!((own.parent.map(SpanId::get), own.link), (Some(2), said));
+    assert_eq!((handed_on.parent, handed_on.link), (Some(request.span), said));
+    assert!([request, own, handed_on].iter().all(|call| call.trace.get() == 0xaa));
+}
+
+#[test]
+fn no_more_is_held_than_the_bound_and_everything_comes_out_once() {
+    let mut tie = tie();
+    let mut out = Vec::new();
+    let many = MAX_HELD as u64 + 100;
+    for at in 0..many {
+        tie.take(One::asked(u32::try_from(at % 5_000).unwrap(), 1, at, at + 1).joined(), ms(at), &mut out);
+    }
+    assert_eq!(tie.held(), MAX_HELD);
+    tie.drain(ms(many), &mut out);
+    assert_eq!((out.len() as u64, tie.held(), tie.counts().crowded_out), (many, 0, 100));
+}
