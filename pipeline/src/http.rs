@@ -1,30 +1,44 @@
-//! The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status` and an index page.
+//! The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`, `/api/v1/...` and the web interface at `/`.
 //!
 //! It runs on a thread of its own and only reads: what it shows comes from a [`Backend`]. Life cycle:
 //! [`HttpServer::start`] binds (so a port that is taken is known before anything else starts) and serves until
 //! [`HttpServer::stop`].
 //!
 //! Bounds: [`MAX_CONNECTIONS`] open connections (more wait in the kernel's backlog), [`MAX_SCRAPES`] answers of
-//! `/metrics` in flight (more get 503), [`guard::MAX_REQUEST_BYTES`] a request, time limits a connection.
-//! Absent: TLS, authentication, anything that changes state. It listens where it is told, by default on loopback only.
+//! `/metrics` in flight and [`MAX_REPORTS`] reports being made (more get 503), [`guard::MAX_REQUEST_BYTES`] a request, time
+//! limits a connection. Who may ask is said by a [`Surface`]: names, a token, TLS.
+//! Absent: anything that changes state, files of the disk. It listens where it is told, by default on loopback only.
 
+mod access;
+mod api;
+mod assets;
 mod calls;
 pub mod guard;
 mod routes;
+mod tls;
+
+pub use access::Access;
+pub use assets::POLICY;
+pub use tls::{Tls, TlsError};
 
 use crate::calls::Calls;
 use crate::registry::Format;
+use crate::reports::Reports;
 use guard::{GuardCounters, Guarded};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Most open connections.
-pub const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 128;
+/// Most connections that wait in the kernel to be accepted.
+pub const BACKLOG: u32 = 1_024;
 /// Most answers of `/metrics` that are being made or sent.
 pub const MAX_SCRAPES: usize = 4;
+/// Most reports that are being made.
+pub const MAX_REPORTS: usize = 2;
 /// Longest time that [`HttpServer::stop`] waits for answers in flight.
 pub const STOP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -40,6 +54,17 @@ pub trait Backend: Send + Sync + 'static {
     fn calls(&self) -> Option<Arc<Calls>> {
         None
     }
+    /// Who can tell about services; none: there is no history.
+    fn reports(&self) -> Option<Arc<dyn Reports>>;
+}
+
+/// Who may ask, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Surface {
+    /// Names and token. The default: addresses alone, no token.
+    pub access: Access,
+    /// Encrypted, with this.
+    pub tls: Option<Tls>,
 }
 
 /// What the endpoint did.
@@ -104,20 +129,23 @@ impl HttpServer {
     ///
     /// # Errors
     /// The address cannot be listened on, or the thread not made.
-    pub fn start(address: SocketAddr, backend: Arc<dyn Backend>) -> Result<Self, HttpError> {
+    pub fn start(address: SocketAddr, surface: Surface, backend: Arc<dyn Backend>) -> Result<Self, HttpError> {
         let failed = |source| HttpError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_REPORTS)
+            .thread_name("redtap-report")
+            .build()
+            .map_err(HttpError::Thread)?;
         let listener = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).map_err(failed)?
+            listen(address).map_err(failed)?
         };
+        let bound = listener.local_addr().map_err(failed)?;
         let counters = Arc::new(HttpCounters::default());
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let router = routes::router(backend, Arc::clone(&counters));
-        let listener = Guarded::new(listener, MAX_CONNECTIONS, Arc::clone(&counters));
+        let router = routes::router(backend, surface.access, Arc::clone(&counters));
+        let listener = Guarded::new(listener, surface.tls, MAX_CONNECTIONS, Arc::clone(&counters));
         let thread = std::thread::Builder::new()
             .name("redtap-http".to_owned())
             .spawn(move || runtime.block_on(serve(listener, router, stopped)))
@@ -142,6 +170,14 @@ impl HttpServer {
         let _ = self.stop.send(true);
         let _ = self.thread.join();
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    // Connections of an agent that was stopped a moment ago are no obstacle.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn serve(listener: Guarded, router: axum::Router, stopped: tokio::sync::watch::Receiver<bool>) {

@@ -22,6 +22,7 @@ pub mod edge;
 pub mod engine;
 pub mod export;
 pub mod governor;
+pub mod history;
 pub mod http;
 pub mod input;
 pub mod metadata;

@@ -38,7 +38,7 @@ impl Range {
 pub struct Red {
     /// Requests in the range.
     pub requests: f64,
-    /// Requests a second.
+    /// Requests a second, of the time that was recorded.
     pub requests_per_second: f64,
     /// Share of the requests that failed.
     pub error_ratio: Option<f64>,
@@ -70,7 +70,7 @@ pub struct RedOverTime {
 pub struct ServiceRow {
     /// Its name.
     pub service: String,
-    /// Its namespace; empty: none known.
+    /// Its namespace (several, if services of one name are in several); empty: none known.
     pub namespace: String,
     /// Protocols that it speaks, by name, in either role.
     pub protocols: Vec<String>,
@@ -115,7 +115,7 @@ pub struct CodeRow {
     pub side: String,
     /// Protocol family.
     pub kind: String,
-    /// Status code or error name.
+    /// Status code or error name; empty where there is none (no answer, or a protocol that has none for success).
     pub code: String,
     /// Why these count as errors; empty: they do not.
     pub error: String,
@@ -156,18 +156,20 @@ pub struct ServiceReport {
     pub range: Range,
     /// Its name.
     pub service: String,
-    /// Its namespace; empty: none known.
+    /// Its namespace (several, if services of one name are in several); empty: none known.
     pub namespace: String,
     /// What it answered.
     pub served: Option<SideReport>,
     /// What it asked of others.
     pub called: Option<SideReport>,
-    /// Both sides; most frequent first.
+    /// Both sides; most frequent first, at most [`MAX_CODES`].
     pub codes: Vec<CodeRow>,
 }
 
 /// Most endpoints of one side in a report.
 pub const MAX_ENDPOINTS: usize = 500;
+/// Most codes in a report.
+pub const MAX_CODES: usize = 100;
 
 /// What a node of the topology is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

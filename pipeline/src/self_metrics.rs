@@ -15,6 +15,7 @@ pub use process::Usage;
 use crate::conservation::{Conservation, ShardReport};
 use crate::export::{AccountTotals, Reason};
 use crate::governor;
+use crate::history::HistoryStats;
 use crate::http::HttpCounters;
 use crate::metadata::ResolverStats;
 use crate::registry::{Format, RegistryStats};
@@ -46,6 +47,8 @@ pub struct Observed<'a> {
     pub resolver: ResolverStats,
     /// The endpoint.
     pub http: Option<&'a HttpCounters>,
+    /// The history.
+    pub history: HistoryStats,
     /// The agent's own cost.
     pub usage: Usage,
     /// Where the governor stands.
@@ -371,6 +374,7 @@ impl SelfMetrics {
         self.counter("redtap_series_refused_total", Vec::new(), registry.refused);
         self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
         self.counter("redtap_publications_total", Vec::new(), registry.publications);
+        self.history(&observed.history);
         let resolver = &observed.resolver;
         self.gauge("redtap_processes_known", Vec::new(), float(resolver.known));
         self.counter("redtap_process_lookups_total", Vec::new(), resolver.looked_up);
@@ -382,12 +386,30 @@ impl SelfMetrics {
             self.counter("redtap_http_errors_total", Vec::new(), load(&http.errors));
             self.counter("redtap_http_connections_total", Vec::new(), load(&http.connections.accepted));
             self.gauge("redtap_http_connections_open", Vec::new(), float(load(&http.connections.open)));
-            for (reason, count) in
-                [("timeout", &http.connections.timed_out), ("oversized", &http.connections.oversized)]
-            {
+            for (reason, count) in [
+                ("timeout", &http.connections.timed_out),
+                ("oversized", &http.connections.oversized),
+                ("crowded", &http.connections.crowded),
+            ] {
                 self.counter("redtap_http_connections_closed_total", vec![("reason", reason.to_owned())], load(count));
             }
         }
+    }
+
+    fn history(&mut self, history: &HistoryStats) {
+        for (name, count) in [
+            ("redtap_history_recordings_total", history.recordings),
+            ("redtap_history_missed_steps_total", history.missed),
+            ("redtap_history_dropped_steps_total", history.dropped),
+            ("redtap_history_refused_total", history.refused),
+            ("redtap_history_saves_total", history.saved),
+            ("redtap_history_save_errors_total", history.save_errors),
+        ] {
+            self.counter(name, Vec::new(), count);
+        }
+        self.gauge("redtap_history_series", Vec::new(), float(history.series));
+        self.gauge("redtap_history_steps", Vec::new(), float(history.steps));
+        self.gauge("redtap_history_bytes", Vec::new(), float(history.bytes));
     }
 
     fn describe(&self, name: &'static str, help: &'static str) {
@@ -539,6 +561,21 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_export_pending", "Of these, waiting to be sent."),
     ("redtap_export_retries_total", "Requests of an exporter that were sent again."),
     ("redtap_export_faults_total", "Exporters that ended by a fault."),
+    ("redtap_history_recordings_total", "Steps of 5 s that the history recorded."),
+    ("redtap_history_missed_steps_total", "Steps that passed without a recording."),
+    (
+        "redtap_history_dropped_steps_total",
+        "Steps dropped before their time because the memory was full, or because the clock was set back.",
+    ),
+    (
+        "redtap_history_refused_total",
+        "Times that a series was left out of a recording because there was no room for its name.",
+    ),
+    ("redtap_history_saves_total", "Times that the history was saved to its file."),
+    ("redtap_history_save_errors_total", "Times that it could not be saved."),
+    ("redtap_history_series", "Series that the history has names of."),
+    ("redtap_history_steps", "Steps that it holds."),
+    ("redtap_history_bytes", "Memory that it takes."),
     ("redtap_http_requests_total", "Answers of the HTTP endpoint."),
     ("redtap_http_errors_total", "Of these, with a status of 400 or more."),
     ("redtap_http_connections_total", "Connections accepted by the HTTP endpoint."),

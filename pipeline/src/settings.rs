@@ -8,19 +8,20 @@
 //! Absent: setters, `validate`, options that are filled in later, reloading.
 
 mod error;
+mod http;
 pub mod keys;
 mod layers;
 mod read;
 mod show;
 
 pub use error::{Problem, SettingsError};
+pub use http::{HttpSettings, TokenError, TokenSource};
 pub use layers::{Layers, Said, Written};
 
 use read::Reader;
 use redtap_stages::converge::{Pattern, PatternError};
 use redtap_stages::protocols::Protocol;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -191,8 +192,8 @@ impl CpuShare {
 pub struct Settings {
     /// Section `probe`.
     pub probe: ProbeSettings,
-    /// `http.listen`.
-    pub listen: SocketAddr,
+    /// Section `http`.
+    pub http: HttpSettings,
     /// `pipeline.threads`.
     pub threads: ThreadChoice,
     /// `pipeline.edge_batches`.
@@ -211,6 +212,10 @@ pub struct Settings {
     pub series_expiry: Duration,
     /// `calls.keep`.
     pub calls_keep: usize,
+    /// `history.memory`, bytes.
+    pub history_memory: usize,
+    /// `history.path`; none: it is not saved.
+    pub history_path: Option<PathBuf>,
     /// `governor.cpu`; none: the agent uses what it needs.
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
@@ -251,12 +256,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
     let timeouts = Duration::from_millis(100)..=Duration::from_secs(3_600);
     Settings {
         probe: probe(reader),
-        listen: reader.parsed(
-            "http.listen",
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
-            "is not an address with a port",
-            "write one such as 127.0.0.1:9464 or [::1]:9464",
-        ),
+        http: http::read(reader),
         threads: reader.word("pipeline.threads", ("one", ThreadChoice::One), &[("split", ThreadChoice::Split)]),
         edge_batches: reader.number("pipeline.edge_batches", 2..=1_024),
         timeout: reader.duration("match.timeout", timeouts.clone()),
@@ -275,6 +275,8 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         series_per_service: reader.number("series.per_service", 10..=100_000),
         series_expiry: reader.duration("series.expiry", Duration::from_secs(10)..=Duration::from_secs(7 * 86_400)),
         calls_keep: reader.number("calls.keep", 0..=100_000),
+        history_memory: reader.bytes("history.memory", crate::history::MEMORY),
+        history_path: reader.text("history.path").map(PathBuf::from),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         log_level: log_level(reader),

@@ -1,8 +1,10 @@
 //! The endpoint, over real sockets.
-#![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
-use redtap::http::{Backend, HttpServer, MAX_CONNECTIONS, guard::MAX_REQUEST_BYTES};
+use redtap::history::History;
+use redtap::http::{Access, Backend, HttpServer, MAX_CONNECTIONS, Surface, Tls, guard::MAX_REQUEST_BYTES};
 use redtap::registry::Format;
+use redtap::reports::Reports;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 struct Shown {
     ready: AtomicBool,
     large: AtomicBool,
+    history: AtomicBool,
 }
 
 impl Backend for Shown {
@@ -21,7 +24,7 @@ impl Backend for Shown {
             Format::OpenMetrics => out.push_str("up 1\n# EOF\n"),
         }
         if self.large.load(Ordering::Relaxed) {
-            out.extend(std::iter::repeat_n('#', 64 << 20));
+            out.push_str(&"#".repeat(64 << 20));
         }
     }
 
@@ -32,11 +35,20 @@ impl Backend for Shown {
     fn status(&self) -> serde_json::Value {
         serde_json::json!({ "rung": "socket" })
     }
+
+    fn reports(&self) -> Option<Arc<dyn Reports>> {
+        let history = || Arc::new(History::new(1 << 20)) as Arc<dyn Reports>;
+        self.history.load(Ordering::Relaxed).then(history)
+    }
 }
 
 fn start() -> (HttpServer, Arc<Shown>) {
+    start_with(Surface { access: Access::new(&[], None, false), tls: None })
+}
+
+fn start_with(surface: Surface) -> (HttpServer, Arc<Shown>) {
     let shown = Arc::new(Shown::default());
-    let server = HttpServer::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shown.clone()).unwrap();
+    let server = HttpServer::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), surface, shown.clone()).unwrap();
     (server, shown)
 }
 
@@ -49,7 +61,7 @@ fn ask(server: &HttpServer, request: &str) -> String {
 }
 
 fn get(server: &HttpServer, path: &str, headers: &str) -> String {
-    ask(server, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n{headers}Connection: close\r\n\r\n"))
+    ask(server, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n"))
 }
 
 fn body(answer: &str) -> &str {
@@ -93,7 +105,8 @@ fn errors_are_json() {
     let answer = get(&server, "/nothing", "");
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert_eq!(body(&answer), "{\"error\":\"there is nothing at /nothing; / lists what there is\",\"status\":404}\n");
-    let answer = ask(&server, "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let answer =
+        ask(&server, "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     assert_eq!(body(&answer), "{\"error\":\"only GET and HEAD are answered here\",\"status\":405}\n");
     assert_eq!(server.counters().errors.load(Ordering::Relaxed), 2);
@@ -103,7 +116,7 @@ fn errors_are_json() {
 #[test]
 fn a_port_that_is_taken_is_named_with_a_remedy() {
     let (server, shown) = start();
-    let error = HttpServer::start(server.address(), shown).unwrap_err().to_string();
+    let error = HttpServer::start(server.address(), Surface::default(), shown).unwrap_err().to_string();
     let wanted = format!(
         "cannot listen on {}: Address already in use (os error 98); another program has this port (another redtap?): \
          choose one with --listen ADDR or http.listen",
@@ -137,7 +150,7 @@ fn connections_past_the_bound_wait_and_are_served_when_there_is_room() {
     let mut held: Vec<TcpStream> = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
         let mut stream = TcpStream::connect(server.address()).unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut first = [0; 12];
         stream.read_exact(&mut first).unwrap();
         assert_eq!(&first, b"HTTP/1.1 200");
@@ -145,7 +158,7 @@ fn connections_past_the_bound_wait_and_are_served_when_there_is_room() {
     }
     assert_eq!(server.counters().connections.open.load(Ordering::Relaxed), MAX_CONNECTIONS as u64);
     let mut late = TcpStream::connect(server.address()).unwrap();
-    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     late.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
     let mut answer = String::new();
     let early = late.read_to_string(&mut answer).unwrap_err();
@@ -165,7 +178,7 @@ fn scrapes_past_the_bound_are_refused_while_the_others_are_being_sent() {
     let slow: Vec<TcpStream> = (0..redtap::http::MAX_SCRAPES)
         .map(|_| {
             let mut stream = TcpStream::connect(server.address()).unwrap();
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             let mut first = [0; 12];
             stream.read_exact(&mut first).unwrap();
             assert_eq!(&first, b"HTTP/1.1 200");
@@ -183,10 +196,276 @@ fn scrapes_past_the_bound_are_refused_while_the_others_are_being_sent() {
 fn stops_although_a_client_keeps_its_connection_open() {
     let (server, _) = start();
     let mut idle = TcpStream::connect(server.address()).unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut first = [0; 12];
     idle.read_exact(&mut first).unwrap();
     let address = server.address();
     server.stop();
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+const TOKEN: &str = "0123456789abcdef-test";
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap()
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer.split_once("\r\n\r\n")?.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn the_interface_comes_with_its_policy_and_is_not_sent_twice() {
+    let (server, _) = start();
+    let page = get(&server, "/", "");
+    assert_eq!(header(&page, "content-security-policy"), Some(redtap::http::POLICY));
+    assert_eq!(header(&page, "x-content-type-options"), Some("nosniff"));
+    assert_eq!(header(&page, "referrer-policy"), Some("no-referrer"));
+    assert_eq!(header(&page, "content-type"), Some("text/html; charset=utf-8"));
+    assert!(body(&page).starts_with("<!doctype html>"), "{page}");
+    let tag = header(&page, "etag").unwrap();
+    let again = get(&server, "/index.html", &format!("If-None-Match: {tag}\r\n"));
+    assert_eq!((status(&again), body(&again)), ("304", ""));
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut packed = Vec::new();
+    stream.read_to_end(&mut packed).unwrap();
+    let at = packed.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(&packed[at..]).read_to_string(&mut unpacked).unwrap();
+    assert_eq!(unpacked, body(&page));
+    server.stop();
+}
+
+#[test]
+fn no_path_leads_to_a_file_of_the_disk() {
+    let (server, _) = start();
+    for path in [
+        "/etc/passwd",
+        "//etc/passwd",
+        "/../../../../etc/passwd",
+        "/..%2f..%2f..%2fetc%2fpasswd",
+        "/assets/../../../etc/passwd",
+        "/assets/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..\\..\\etc\\passwd",
+        "/index.html%00.png",
+        "/proc/self/environ",
+        "/Cargo.toml",
+    ] {
+        let answer = get(&server, path, "");
+        assert_eq!(status(&answer), "404", "{path}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_request_meant_for_another_host_is_not_answered() {
+    let (server, _) = start();
+    for host in ["evil.example", "evil.example:9464", "localhost.evil.example"] {
+        let answer = ask(&server, &format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(status(&answer), "421", "{host}");
+        assert!(body(&answer).contains("http.hosts"), "{answer}");
+    }
+    let answer = ask(&server, "GET /metrics HTTP/1.0\r\n\r\n");
+    assert_eq!(status(&answer), "200");
+    server.stop();
+}
+
+#[test]
+fn without_the_token_nothing_but_its_health_is_told() {
+    let (server, _) = start_with(Surface { access: Access::new(&[], Some(TOKEN), false), tls: None });
+    for path in ["/", "/metrics", "/api/v1/status", "/api/v1/services", "/nothing"] {
+        let answer = get(&server, path, "");
+        assert_eq!(status(&answer), "401", "{path}");
+        assert_eq!(header(&answer, "www-authenticate"), Some("Bearer realm=\"redtap\""));
+        assert_eq!(status(&get(&server, path, "Authorization: Bearer 0123456789abcdef-tesu\r\n")), "401", "{path}");
+    }
+    assert_eq!(status(&get(&server, "/healthz", "")), "200");
+    assert_eq!(status(&get(&server, "/readyz", "")), "503");
+    assert_eq!(status(&get(&server, "/metrics", &format!("Authorization: Bearer {TOKEN}\r\n"))), "200");
+    let entered = get(&server, &format!("/?token={TOKEN}"), "");
+    assert_eq!((status(&entered), header(&entered, "location")), ("303", Some("/")));
+    let cookie = header(&entered, "set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(TOKEN), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(status(&get(&server, "/", &format!("Cookie: {cookie}\r\n"))), "200");
+    server.stop();
+}
+
+#[test]
+fn reports_say_what_is_wrong_with_a_question() {
+    let (server, shown) = start();
+    assert_eq!(status(&get(&server, "/api/v1/services", "")), "503", "there is no history");
+    shown.history.store(true, Ordering::Relaxed);
+    let services = get(&server, "/api/v1/services?last=5m", "");
+    assert_eq!(status(&services), "200", "{services}");
+    let report: serde_json::Value = serde_json::from_str(body(&services)).unwrap();
+    assert_eq!(report["range"]["step"], 5);
+    assert_eq!(report["services"], serde_json::json!([]));
+    assert_eq!(status(&get(&server, "/api/v1/topology", "")), "200");
+    for (path, wanted, word) in [
+        ("/api/v1/services/shop", "404", "shop"),
+        ("/api/v1/services/a%2Fb", "404", "a/b"),
+        ("/api/v1/services/%ff", "400", "UTF-8"),
+        ("/api/v1/services?last=5", "400", "last=5"),
+        ("/api/v1/services?last=2d", "400", "24h"),
+        ("/api/v1/services?until=1", "400", "last day"),
+        ("/api/v1/topology?from=1", "400", "from"),
+    ] {
+        let answer = get(&server, path, "");
+        assert_eq!(status(&answer), wanted, "{path}: {answer}");
+        assert!(body(&answer).contains(word), "{path}: {answer}");
+    }
+    server.stop();
+}
+
+/// Certificate and key of a server of that name, as files.
+fn certificate(folder: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (certificate, key, made.cert.der().to_vec())
+}
+
+fn tls_client(server: &HttpServer, root: &[u8]) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root.to_vec().into()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    rustls::StreamOwned::new(client, TcpStream::connect(server.address()).unwrap())
+}
+
+#[test]
+fn speaks_tls_alone_where_it_has_a_certificate_and_the_bounds_hold_there_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key, root) = certificate(folder.path());
+    let tls = Tls::read(&certificate, &key).unwrap();
+    let access = Access::new(&[], None, true);
+    let (server, _) = start_with(Surface { access, tls: Some(tls) });
+    let mut client = tls_client(&server, &root);
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!((status(&answer), body(&answer)), ("200", "up 1\n"));
+    // Without TLS there is an alert or an end, and no answer.
+    let mut plain = TcpStream::connect(server.address()).unwrap();
+    plain.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut rest = Vec::new();
+    drop(plain.read_to_end(&mut rest));
+    assert!(!rest.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&rest));
+    // A request without an end.
+    let mut large = tls_client(&server, &root);
+    let mut sent = large.write_all(b"GET / HTTP/1.1\r\nX: ");
+    for _ in 0..64 {
+        sent = sent.and_then(|()| large.write_all(&[b'a'; 1024]));
+    }
+    rest.clear();
+    let read = large.read_to_end(&mut rest);
+    assert!(sent.is_err() || read.is_err() || rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(server.counters().connections.oversized.load(Ordering::Relaxed), 1);
+    server.stop();
+}
+
+#[test]
+fn a_certificate_that_is_none_is_named_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key, _) = certificate(folder.path());
+    let other = tempfile::tempdir().unwrap();
+    let (_, other, _) = self::certificate(other.path());
+    let missing = folder.path().join("missing");
+    for (cert, key, word) in [
+        (&missing, &key, "http.tls_cert = "),
+        (&certificate, &missing, "http.tls_key = "),
+        (&key, &key, "http.tls_cert = "),
+        (&certificate, &certificate, "http.tls_key = "),
+        (&certificate, &other, "http.tls_cert and http.tls_key"),
+    ] {
+        let error = Tls::read(cert, key).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+/// The beginning of a request that has no end soon.
+const REQUEST: &[u8] =
+    b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// The same of a TLS handshake: a record of 512 bytes with a ClientHello of 508 (RFC 8446, sections 4 and 5.1).
+const HELLO: &[u8] =
+    &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Opens so many connections that each send a byte of `bytes` a second, for as long as `until` is not set.
+fn trickle(
+    address: SocketAddr,
+    count: usize,
+    bytes: &'static [u8],
+    until: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<usize> {
+    let until = Arc::clone(until);
+    let mut all: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let request =
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    std::thread::spawn(move || {
+        let mut closed = 0;
+        for byte in bytes {
+            for stream in &mut all {
+                if stream.write_all(&[*byte]).is_err() {
+                    closed += 1;
+                    // One that is thrown out comes back.
+                    if let Ok(again) = TcpStream::connect(address) {
+                        *stream = again;
+                    }
+                }
+            }
+            for _ in 0..10 {
+                if until.load(Ordering::Relaxed) {
+                    return closed;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+        closed
+    })
+}
+
+#[test]
+fn hundreds_of_slow_clients_do_not_keep_a_scraper_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key, root) = certificate(folder.path());
+    for secured in [false, true] {
+        let tls = secured.then(|| Tls::read(&certificate, &key).unwrap());
+        let (server, _) = start_with(Surface { access: Access::new(&[], None, secured), tls });
+        let done = Arc::new(AtomicBool::new(false));
+        let bytes = if secured { HELLO } else { REQUEST };
+        let slow = trickle(server.address(), 4 * MAX_CONNECTIONS, bytes, &done);
+        for _ in 0..2 {
+            let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            let mut answer = String::new();
+            // The bound of a request, which is also how long a scraper waits by default.
+            let within = Some(redtap::http::guard::REQUEST_WITHIN);
+            if secured {
+                let mut client = tls_client(&server, &root);
+                client.sock.set_read_timeout(within).unwrap();
+                client.write_all(request).unwrap();
+                client.read_to_string(&mut answer).unwrap();
+            } else {
+                let mut client = TcpStream::connect(server.address()).unwrap();
+                client.set_read_timeout(within).unwrap();
+                client.write_all(request).unwrap();
+                client.read_to_string(&mut answer).unwrap();
+            }
+            assert_eq!((status(&answer), body(&answer)), ("200", "up 1\n"));
+        }
+        let connections = &server.counters().connections;
+        assert!(connections.crowded.load(Ordering::Relaxed) > 0);
+        assert!(connections.open.load(Ordering::Relaxed) <= MAX_CONNECTIONS as u64);
+        done.store(true, Ordering::Relaxed);
+        slow.join().unwrap();
+        server.stop();
+    }
 }

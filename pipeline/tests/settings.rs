@@ -18,7 +18,7 @@ fn problems(sources: &Sources) -> Vec<Problem> {
 #[test]
 fn the_defaults_are_valid_and_loopback_only() {
     let settings = load(&Sources::default()).unwrap().settings;
-    assert_eq!(settings.listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(settings.http.listen.to_string(), "127.0.0.1:9464");
     assert_eq!(settings.probe.rung, RungChoice::Auto);
     assert_eq!(settings.probe.ring_bytes, 4 << 20);
     assert_eq!((settings.probe.ingress_class, settings.probe.egress_class), (12, 12));
@@ -70,7 +70,7 @@ fn file_environment_and_flags_win_in_this_order() {
     let loaded = load(&sources).unwrap();
     assert_eq!(loaded.settings.probe.ring_bytes, 65_536, "from the file");
     assert_eq!(loaded.settings.probe.shards, 3, "from the environment");
-    assert_eq!(loaded.settings.listen.port(), 3, "from the flag");
+    assert_eq!(loaded.settings.http.listen.port(), 3, "from the flag");
     assert_eq!(loaded.settings.probe.allow.ports, [80, 8080]);
     assert_eq!(loaded.settings.probe.deny.processes.len(), 2);
     assert_eq!(loaded.layers["http.listen"].origin, "--listen");
@@ -182,4 +182,69 @@ fn every_key_is_documented() {
         let row = format!("| `{}` | {default} | {} |", key.path, key.help);
         assert!(text.contains(&row), "docs/configuration.md lacks: {row}");
     }
+}
+
+/// What is said of one file.
+fn said(text: &str) -> Vec<String> {
+    let (_dir, sources) = with_file(text);
+    problems(&sources).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_address_that_others_reach_must_be_meant() {
+    for listen in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
+        let said = said(&format!("[http]\nlisten = \"{listen}\"\n"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with(&format!("http.listen = \"{listen}\" (")), "{said:?}");
+        assert!(said[0].contains("http.allow_remote = true"), "{said:?}");
+        let (_dir, sources) = with_file(&format!("[http]\nlisten = \"{listen}\"\nallow_remote = true\n"));
+        assert_eq!(load(&sources).unwrap().settings.http.listen.to_string(), listen);
+    }
+    for listen in ["127.1.2.3:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        let (_dir, sources) = with_file(&format!("[http]\nlisten = \"{listen}\"\n"));
+        assert!(load(&sources).is_ok(), "{listen}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_endpoint_is_said_without_its_secret() {
+    for (text, key, word) in [
+        ("token = \"short-secret\"", "http.token", "16 to 256"),
+        ("token = \"with a blank, a secret\"", "http.token", "16 to 256"),
+        ("token = \"0123456789abcdef\"\ntoken_file = \"x\"", "http.token_file", "one of the two"),
+        ("tls_cert = \"x\"", "http.tls_cert", "http.tls_key"),
+        ("tls_key = \"x\"", "http.tls_key", "http.tls_cert"),
+        ("hosts = [\"a:80\"]", "http.hosts", "without a port"),
+        ("hosts = [\"*\"]", "http.hosts", "without a port"),
+        ("allow_remote = \"yes\"", "http.allow_remote", "true"),
+    ] {
+        let said = said(&format!("[http]\n{text}\n"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with(key) && said[0].contains(word), "{said:?}");
+        assert!(!said[0].contains("secret"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_token_is_not_shown_and_what_is_shown_instead_is_none() {
+    let (_dir, sources) = with_file("[http]\ntoken = \"0123456789abcdef\"\n");
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.settings.http.token.read().unwrap().as_deref(), Some("0123456789abcdef"));
+    let shown = loaded.render();
+    assert!(shown.contains("token = \"<hidden>\"\n"), "{shown}");
+    assert!(!shown.contains("0123456789abcdef") && !format!("{:?}", loaded.settings).contains("0123456789abcdef"));
+    assert!(said(&shown).iter().any(|said| said.starts_with("http.token ")), "fed back, it is noticed");
+}
+
+#[test]
+fn a_token_comes_from_a_file_or_the_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let token = || redtap::settings::TokenSource::File(path.clone()).read();
+    assert!(token().unwrap_err().to_string().contains("No such file"));
+    std::fs::write(&path, "0123456789abcdef\n").unwrap();
+    assert_eq!(token().unwrap().as_deref(), Some("0123456789abcdef"));
+    std::fs::write(&path, "a secret of two\nlines and more").unwrap();
+    let error = token().unwrap_err().to_string();
+    assert!(error.contains(path.to_str().unwrap()) && !error.contains("lines"), "{error}");
 }

@@ -146,7 +146,7 @@ mod tests {
         let of = |selection| settings(&options, &selection).unwrap();
         let settings = of(Selection::Cgroup("/sys/fs/cgroup/redtap-demo-1".into()));
         assert_eq!(settings.probe.allow.cgroups, ["/sys/fs/cgroup/redtap-demo-1"]);
-        assert_eq!(settings.listen.to_string(), "127.0.0.1:1");
+        assert_eq!(settings.http.listen.to_string(), "127.0.0.1:1");
         let settings = of(Selection::Processes(vec![7, 8]));
         assert_eq!(settings.probe.allow.processes, [ProcessChoice::Pid(7), ProcessChoice::Pid(8)]);
         assert!(settings.probe.allow.cgroups.is_empty());

@@ -16,7 +16,8 @@ use redtap::calls::opened::Shards;
 use redtap::clock;
 use redtap::export::Exporters;
 use redtap::governor::Governor;
-use redtap::http::HttpServer;
+use redtap::history::{History, Recorder};
+use redtap::http::{Access, HttpServer, Surface, Tls};
 use redtap::metadata::feed::{Feed, FeedSettings};
 use redtap::metadata::{Resolver, ResolverSettings};
 use redtap::registry::{Registry, RegistrySettings};
@@ -80,20 +81,25 @@ pub(super) fn run_within(settings: &Settings, table: bool, around: &mut dyn Arou
         wall_offset: u64::try_from(clock::wall_offset_ns()).unwrap_or(0),
         started: clock::monotonic(),
     }));
-    let shown = Arc::new(Shown::new(Arc::clone(&registry)));
-    let server = HttpServer::start(settings.listen, shown.clone())?;
+    let history = history(settings);
+    let shown = Arc::new(Shown::new(Arc::clone(&registry), Arc::clone(&history)));
+    let server = HttpServer::start(settings.http.listen, surface(settings)?, shown.clone())?;
     shown.count_http(Arc::clone(server.counters()));
     shown.attach(start(settings, &registry)?);
     let rung = shown.live().map_or("none", |live| live.probe.rung().name());
-    tracing::info!(rung, "watching; metrics at http://{}/metrics", server.address());
+    let scheme = if settings.http.tls.is_some() { "https" } else { "http" };
+    tracing::info!(rung, "watching; metrics at {scheme}://{}/metrics", server.address());
     announce(settings);
     let exporters = Exporters::start(exporters::planned(settings, &shown)).context("cannot start the exporters")?;
     shown.count_exporters(exporters.accounts());
+    let recorder = Recorder::start(history, Arc::clone(&registry), settings.history_path.clone())
+        .context("cannot start the thread of the history")?;
     let table = (table && std::io::stdout().is_terminal()).then(Table::new);
     let ended = around.begun(server.address()).and_then(|()| watch(&mut signals, &shown, table, around));
     around.ending();
     let clean = stop(&shown);
     // Only now have the last exchanges been counted.
+    recorder.stop();
     exporters.stop(EXPORT_WITHIN);
     server.stop();
     ended?;
@@ -108,6 +114,30 @@ fn log(settings: &Settings) {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
+}
+
+/// With what was saved, if anything was.
+fn history(settings: &Settings) -> Arc<History> {
+    let history = History::new(settings.history_memory);
+    if let Some(path) = &settings.history_path {
+        match history.load(path) {
+            Ok(true) => tracing::info!(path = %path.display(), steps = history.stats().steps, "the history goes on"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("the history begins empty: {error}"),
+        }
+    }
+    Arc::new(history)
+}
+
+/// Who may ask, and how.
+fn surface(settings: &Settings) -> Result<Surface> {
+    let http = &settings.http;
+    let token = http.token.read()?;
+    if token.is_none() && !http.listen.ip().to_canonical().is_loopback() {
+        tracing::warn!("whoever reaches {} may read everything there: no http.token is set", http.listen);
+    }
+    let tls = http.tls.as_ref().map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
+    Ok(Surface { access: Access::new(&http.hosts, token.as_deref(), tls.is_some()), tls })
 }
 
 pub(super) fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Live> {

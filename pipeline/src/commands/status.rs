@@ -8,9 +8,11 @@ use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::export::{Account, Gather, Gathered};
 use redtap::governor::{self, Governor};
+use redtap::history::History;
 use redtap::http::{Backend, HttpCounters};
 use redtap::metadata::feed::Feed;
 use redtap::registry::{Format, Registry};
+use redtap::reports::Reports;
 use redtap::self_metrics::{Observed, SelfMetrics, StageCounts, Usage};
 use redtap::topology::{Running, ShardControls};
 use redtap_kernel::losses::Losses;
@@ -39,6 +41,7 @@ pub(super) struct Live {
 /// The agent as the endpoint sees it.
 pub(super) struct Shown {
     registry: Arc<Registry>,
+    history: Arc<History>,
     own: Mutex<SelfMetrics>,
     live: OnceLock<Live>,
     http: OnceLock<Arc<HttpCounters>>,
@@ -48,9 +51,10 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, history: Arc<History>) -> Self {
         Self {
             registry,
+            history,
             own: Mutex::new(SelfMetrics::new()),
             live: OnceLock::new(),
             http: OnceLock::new(),
@@ -137,6 +141,7 @@ impl Shown {
             counts: self.live().map(counts).unwrap_or_default(),
             resolver: self.live().and_then(|live| Some(live.feed.lock().as_ref()?.stats())).unwrap_or_default(),
             http: self.http.get().map(Arc::as_ref),
+            history: self.history.stats(),
             usage: Usage::now(),
             governor: self.governor(),
             exporters: self.exporters.get().map_or_else(Vec::new, |accounts| {
@@ -189,7 +194,7 @@ fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
     let _ = controls.aggregate.apply(move |aggregate| told.lock().series_overflowed = aggregate.overflowed());
 }
 
-fn kernel(losses: &Losses) -> KernelCounts {
+pub(super) fn kernel(losses: &Losses) -> KernelCounts {
     KernelCounts { attempted: losses.attempted, refused: losses.refused_full, refused_turns: losses.refused_turns }
 }
 
@@ -221,6 +226,10 @@ impl Backend for Shown {
 
     fn calls(&self) -> Option<Arc<Calls>> {
         self.live().map(|live| Arc::clone(&live.calls))
+    }
+
+    fn reports(&self) -> Option<Arc<dyn Reports>> {
+        Some(self.history.clone())
     }
 
     fn status(&self) -> Value {

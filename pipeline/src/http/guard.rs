@@ -1,19 +1,24 @@
 //! Connections with bounds: how many there are, how long each may take, how large a request may be.
 //!
-//! A wrapper around the listener and its streams, so that what serves HTTP need not know of it.
+//! A wrapper around the listener and its streams, so that what serves HTTP need not know of it. It is outside of TLS: what it
+//! counts and times is what HTTP sees, whatever is said on the wire meanwhile.
+//!
+//! When all places are taken and somebody waits for one, a connection that gets no answer any further for [`PATIENCE`] makes
+//! room: hundreds of clients that are slow on purpose delay others by seconds, and do not lock them out.
 
 use super::HttpCounters;
+use super::tls::{Tls, Transport};
 use axum::serve::Listener;
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
@@ -23,6 +28,8 @@ pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time that a connection may lie idle, or that a client may take nothing of an answer.
 pub const IDLE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a connection may go without sending anything of an answer while others wait for its place.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What became of connections.
 #[derive(Debug, Default)]
@@ -35,21 +42,47 @@ pub struct GuardCounters {
     pub timed_out: AtomicU64,
     /// Closed because a request was larger than [`MAX_REQUEST_BYTES`].
     pub oversized: AtomicU64,
+    /// Closed because others waited for their place.
+    pub crowded: AtomicU64,
 }
 
 /// A listener that has at most so many connections open.
 #[derive(Debug)]
 pub struct Guarded {
     listener: TcpListener,
+    tls: Option<Tls>,
     room: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     counters: Arc<HttpCounters>,
+}
+
+/// Whether somebody waits for a place.
+#[derive(Debug)]
+struct Crowd {
+    waits: AtomicBool,
+    /// From so many open connections on, each looks every [`PATIENCE`] whether somebody waits.
+    busy: u64,
 }
 
 impl Guarded {
     /// With room for `most` connections.
     #[must_use]
-    pub fn new(listener: TcpListener, most: usize, counters: Arc<HttpCounters>) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(most)), counters }
+    pub fn new(listener: TcpListener, tls: Option<Tls>, most: usize, counters: Arc<HttpCounters>) -> Self {
+        let crowd = Arc::new(Crowd { waits: AtomicBool::new(false), busy: most as u64 / 2 });
+        Self { listener, tls, room: Arc::new(Semaphore::new(most)), crowd, counters }
+    }
+
+    async fn place(&self) -> OwnedSemaphorePermit {
+        if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+            return place;
+        }
+        self.crowd.waits.store(true, Ordering::Relaxed);
+        let Ok(place) = Arc::clone(&self.room).acquire_owned().await else {
+            // The semaphore is never closed.
+            return std::future::pending().await;
+        };
+        self.crowd.waits.store(false, Ordering::Relaxed);
+        place
     }
 }
 
@@ -59,13 +92,12 @@ impl Listener for Guarded {
 
     async fn accept(&mut self) -> (GuardedStream, SocketAddr) {
         loop {
-            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
-                // The semaphore is never closed.
-                std::future::pending::<()>().await;
-                continue;
-            };
             match self.listener.accept().await {
-                Ok((stream, peer)) => return (GuardedStream::new(stream, permit, Arc::clone(&self.counters)), peer),
+                Ok((stream, peer)) => {
+                    let place = self.place().await;
+                    let stream = Transport::new(stream, self.tls.as_ref());
+                    return (GuardedStream::new(stream, place, &self.crowd, &self.counters), peer);
+                }
                 // Out of descriptors, or a connection that was gone before it was accepted: give it a moment.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -78,36 +110,83 @@ impl Listener for Guarded {
 }
 
 /// A connection with limits.
-#[derive(Debug)]
 pub struct GuardedStream {
-    stream: TcpStream,
-    deadline: Pin<Box<Sleep>>,
+    stream: Transport,
+    /// Due at the deadline, or before it to see whether somebody waits.
+    alarm: Pin<Box<Sleep>>,
+    deadline: Instant,
+    /// When it was accepted, or when something of an answer was last sent.
+    moved: Instant,
     request_bytes: usize,
+    crowd: Arc<Crowd>,
     counters: Arc<HttpCounters>,
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl GuardedStream {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, counters: Arc<HttpCounters>) -> Self {
+    fn new(stream: Transport, place: OwnedSemaphorePermit, crowd: &Arc<Crowd>, counters: &Arc<HttpCounters>) -> Self {
         counters.connections.accepted.fetch_add(1, Ordering::Relaxed);
         counters.connections.open.fetch_add(1, Ordering::Relaxed);
         // A new connection has no longer to send its request than an old one.
-        let deadline = Box::pin(tokio::time::sleep(REQUEST_WITHIN));
-        Self { stream, deadline, request_bytes: 0, counters, _permit: permit }
+        let alarm = Box::pin(tokio::time::sleep(REQUEST_WITHIN));
+        let deadline = alarm.deadline();
+        let mut stream = Self {
+            stream,
+            alarm,
+            deadline,
+            moved: deadline - REQUEST_WITHIN,
+            request_bytes: 0,
+            crowd: Arc::clone(crowd),
+            counters: Arc::clone(counters),
+            _place: place,
+        };
+        stream.set_alarm();
+        stream
     }
 
+    fn set_alarm(&mut self) {
+        let busy = self.counters.connections.open.load(Ordering::Relaxed) >= self.crowd.busy;
+        let due = if busy { self.deadline.min(now() + PATIENCE) } else { self.deadline };
+        self.alarm.as_mut().reset(due);
+    }
+
+    /// Ready with an error once this connection has to end.
     fn late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        self.deadline.as_mut().poll(context).map(|()| {
-            self.counters.connections.timed_out.fetch_add(1, Ordering::Relaxed);
-            io::Error::from(io::ErrorKind::TimedOut)
-        })
+        while self.alarm.as_mut().poll(context).is_ready() {
+            let now = now();
+            let connections = &self.counters.connections;
+            if now >= self.deadline {
+                connections.timed_out.fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            if self.crowd.waits.load(Ordering::Relaxed) && now.duration_since(self.moved) >= PATIENCE {
+                connections.crowded.fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(io::Error::from(io::ErrorKind::ConnectionAborted));
+            }
+            self.set_alarm();
+        }
+        Poll::Pending
     }
 
     fn wrote(&mut self, wrote: &Poll<io::Result<usize>>) {
         if matches!(wrote, Poll::Ready(Ok(1..))) {
             self.request_bytes = 0;
-            self.deadline.as_mut().reset(Instant::now() + IDLE_WITHIN);
+            self.moved = now();
+            self.deadline = self.moved + IDLE_WITHIN;
+            self.set_alarm();
         }
+    }
+}
+
+/// The time of the runtime that the timers go by.
+#[expect(clippy::disallowed_methods, reason = "time limits of connections, not of anything that is measured")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl std::fmt::Debug for GuardedStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuardedStream").field("request_bytes", &self.request_bytes).finish_non_exhaustive()
     }
 }
 
@@ -124,7 +203,8 @@ impl AsyncRead for GuardedStream {
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(context, buffer) {
             let read = buffer.filled().len().saturating_sub(before);
             if this.request_bytes == 0 && read > 0 {
-                this.deadline.as_mut().reset(Instant::now() + REQUEST_WITHIN);
+                this.deadline = now() + REQUEST_WITHIN;
+                this.set_alarm();
             }
             this.request_bytes = this.request_bytes.saturating_add(read);
             if this.request_bytes > MAX_REQUEST_BYTES {
@@ -161,10 +241,14 @@ impl AsyncWrite for GuardedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        if flushed.is_pending() { this.late(context).map(Err) } else { flushed }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        let ended = Pin::new(&mut this.stream).poll_shutdown(context);
+        if ended.is_pending() { this.late(context).map(Err) } else { ended }
     }
 }

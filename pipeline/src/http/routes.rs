@@ -1,12 +1,14 @@
 //! What is answered where. Errors are JSON: `{"error": "...", "status": n}`.
 
-use super::{Backend, HttpCounters, MAX_SCRAPES};
+use super::access::{Access, Allowed, Denied};
+use super::{Backend, HttpCounters, MAX_REPORTS, MAX_SCRAPES, api, assets};
 use crate::registry::negotiate;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
@@ -15,17 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of an `Accept` header that are looked at.
 const MAX_ACCEPT: usize = 4_096;
 
-const INDEX: &str = "<!doctype html><meta charset=utf-8><title>redtap</title><h1>redtap</h1><ul>\
-    <li><a href=/metrics>/metrics</a> traffic and own metrics, for Prometheus\
-    <li><a href=/api/v1/status>/api/v1/status</a> what runs, and what was counted\
-    <li><a href=/readyz>/readyz</a> is the probe attached?\
-    <li><a href=/healthz>/healthz</a> is the process alive?</ul>\n";
-
 #[derive(Clone)]
 pub(super) struct Shown {
     pub(super) backend: Arc<dyn Backend>,
     counters: Arc<HttpCounters>,
+    access: Arc<Access>,
     scrapes: Arc<Semaphore>,
+    pub(super) reports: Arc<Semaphore>,
 }
 
 /// A text that keeps its place among the scrapes until the last byte is sent.
@@ -40,23 +38,54 @@ impl AsRef<[u8]> for Scrape {
     }
 }
 
-pub(super) fn router(backend: Arc<dyn Backend>, counters: Arc<HttpCounters>) -> Router {
-    let shown = Shown { backend, counters, scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)) };
+pub(super) fn router(backend: Arc<dyn Backend>, access: Access, counters: Arc<HttpCounters>) -> Router {
+    let shown = Shown {
+        backend,
+        counters,
+        access: Arc::new(access),
+        scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
+        reports: Arc::new(Semaphore::new(MAX_REPORTS)),
+    };
     Router::new()
-        .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/status", get(status))
         .route("/api/v1/calls", get(super::calls::list))
         .route("/api/v1/calls/{span_id}", get(super::calls::one))
-        .fallback(unknown)
+        .merge(api::routes())
+        .fallback(asset)
         .method_not_allowed_fallback(method)
+        .layer(from_fn_with_state(shown.clone(), guard))
         .with_state(shown)
 }
 
-async fn index(State(shown): State<Shown>) -> Response {
-    shown.answer(StatusCode::OK, "text/html; charset=utf-8", INDEX)
+/// Before anything else: may this be answered?
+async fn guard(State(shown): State<Shown>, request: Request, next: Next) -> Response {
+    match shown.access.check(request.uri(), request.headers()) {
+        Ok(Allowed::Answer) => next.run(request).await,
+        Ok(Allowed::Enter { location, cookie }) => {
+            let mut response = shown.answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
+            for (name, value) in [(LOCATION, location), (SET_COOKIE, cookie)] {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            response
+        }
+        Err(Denied::Host) => shown.error(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is not the host that was asked for; ask by its address, or add the name to http.hosts",
+        ),
+        Err(Denied::Token) => {
+            let mut response = shown.error(
+                StatusCode::UNAUTHORIZED,
+                "a token is needed: in the header Authorization: Bearer, or, with a browser, once as ?token=",
+            );
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"redtap\""));
+            response
+        }
+    }
 }
 
 async fn healthz(State(shown): State<Shown>) -> Response {
@@ -79,9 +108,7 @@ async fn status(State(shown): State<Shown>) -> Response {
 
 async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     let Ok(place) = Arc::clone(&shown.scrapes).try_acquire_owned() else {
-        let mut response = shown.error(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at a time");
-        response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("1"));
-        return response;
+        return shown.busy("too many scrapes at a time");
     };
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|accept| accept.len() <= MAX_ACCEPT);
     let format = negotiate(accept.unwrap_or(""));
@@ -90,7 +117,16 @@ async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     shown.answer(StatusCode::OK, format.content_type(), Bytes::from_owner(Scrape { text, _place: place }))
 }
 
-async fn unknown(State(shown): State<Shown>, uri: Uri) -> Response {
+/// A file of the web interface, or nothing.
+async fn asset(State(shown): State<Shown>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if let Some(asset) = assets::find(uri.path()) {
+        if !matches!(method, Method::GET | Method::HEAD) {
+            return self::method(State(shown)).await;
+        }
+        let response = asset.answer(&headers);
+        shown.counters.answered(response.status().as_u16());
+        return response;
+    }
     let path: String = uri.path().chars().take(256).collect();
     shown.error(StatusCode::NOT_FOUND, &format!("there is nothing at {path}; / lists what there is"))
 }
@@ -106,8 +142,18 @@ impl Shown {
             (CONTENT_TYPE, content_type),
             (CACHE_CONTROL, "no-store"),
             (axum::http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (axum::http::header::REFERRER_POLICY, "no-referrer"),
+            // Nothing here is a page; what a browser takes for one may do nothing.
+            (axum::http::header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         ];
         (status, headers, body).into_response()
+    }
+
+    /// Too much of something at a time.
+    pub(super) fn busy(&self, what: &str) -> Response {
+        let mut response = self.error(StatusCode::SERVICE_UNAVAILABLE, what);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        response
     }
 
     pub(super) fn error(&self, status: StatusCode, what: &str) -> Response {

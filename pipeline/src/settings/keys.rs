@@ -58,7 +58,20 @@ pub const KEYS: &[Key] = &[
     list("probe.deny.pidns", "Never watch these pid namespaces."),
     list("probe.deny.process", "Never watch these processes."),
     list("probe.deny.port", "Never watch connections with one of these ports."),
-    one("http.listen", "127.0.0.1:9464", "Address of /metrics, /healthz, /readyz and /api/v1/status."),
+    one("http.listen", "127.0.0.1:9464", "Address of /metrics, the API and the web interface."),
+    one("http.allow_remote", "false", "Listen on an address that is not of this machine alone: true or false."),
+    list(
+        "http.hosts",
+        "Names that the agent answers to, besides addresses, localhost and the machine's own; *.NAME stands for all below.",
+    ),
+    one(
+        "http.token",
+        "",
+        "What requests must show, but for /healthz and /readyz: 16 to 256 letters, digits, - . _ or ~.",
+    ),
+    one("http.token_file", "", "A file that holds the token, instead of http.token."),
+    one("http.tls_cert", "", "A PEM file with the certificate chain of the endpoint, which then speaks TLS alone."),
+    one("http.tls_key", "", "A PEM file with the key that goes with it."),
     one(
         "pipeline.threads",
         "one",
@@ -90,6 +103,8 @@ pub const KEYS: &[Key] = &[
     ),
     one("series.expiry", "15m", "A series that gained nothing for this long is forgotten: 10s to 7d."),
     one("calls.keep", "2000", "Single calls kept in memory for /api/v1/calls, the newest: 0 to 100000."),
+    one("history.memory", "32MiB", "Memory for the history of the last hour and the last day: 1MiB to 4GiB."),
+    one("history.path", "", "A file that the history is saved to, and read from at start; empty: none."),
     one(
         "governor.cpu",
         "2%",
@@ -108,6 +123,12 @@ pub const KEYS: &[Key] = &[
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
+}
+
+/// True if the value is nobody's business: it is shown neither by `redtap config` nor in an error.
+#[must_use]
+pub fn is_secret(path: &str) -> bool {
+    matches!(path.rsplit('.').next(), Some("token" | "password" | "secret"))
 }
 
 /// True if some key lies in the section `path`.

@@ -2,7 +2,9 @@
 
 use super::CpuShare;
 use super::error::Problem;
+use super::keys::is_secret;
 use super::layers::{Layers, MAX_ENTRIES, Written};
+use super::show::HIDDEN;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -34,7 +36,7 @@ impl Reader<'_> {
         let origin = self.layers.get(path).map(|said| said.origin.clone()).unwrap_or_default();
         self.problems.push(Problem {
             key: path.to_owned(),
-            value: value.to_owned(),
+            value: if is_secret(path) { HIDDEN } else { value }.to_owned(),
             origin,
             what: what.to_string(),
             remedy: remedy.to_string(),
@@ -94,6 +96,37 @@ impl Reader<'_> {
                 *range.start()
             }
         }
+    }
+
+    /// Bytes in a range.
+    pub(super) fn bytes(&mut self, path: &str, range: RangeInclusive<usize>) -> usize {
+        let text = self.one(path).to_owned();
+        match parse_bytes(&text) {
+            Some(value) if range.contains(&value) => value,
+            Some(_) => {
+                self.out_of_range(path, &text, show_bytes(*range.start()), show_bytes(*range.end()), *range.start())
+            }
+            None => {
+                self.problem(path, &text, "is not a size", "write a number of bytes, or one with KiB, MiB or GiB");
+                *range.start()
+            }
+        }
+    }
+
+    /// True or false.
+    pub(super) fn truth(&mut self, path: &str) -> bool {
+        self.word(path, ("false", false), &[("true", true)])
+    }
+
+    /// A text; `None` if it is empty.
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        Some(self.one(path)).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// A value that does not go with others.
+    pub(super) fn refuse(&mut self, path: &str, what: &str, remedy: &str) {
+        let text = self.one(path).to_owned();
+        self.problem(path, &text, what, remedy);
     }
 
     /// A stretch of time in a range.

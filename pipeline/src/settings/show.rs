@@ -1,8 +1,11 @@
 //! The effective configuration as TOML that can be fed back, each key with who said so.
 
-use super::keys::{KEYS, Kind};
+use super::keys::{KEYS, Kind, is_secret};
 use super::layers::{Layers, Said, Written};
 use std::fmt::Write as _;
+
+/// Shown instead of a secret. It is no valid one, so that it is noticed where it is fed back.
+pub(super) const HIDDEN: &str = "<hidden>";
 
 /// Renders all keys, sections in order, one comment line a key with its meaning and origin.
 #[must_use]
@@ -24,6 +27,9 @@ pub(super) fn render(layers: &Layers) -> String {
         }
         let _ = writeln!(text, "# {} ({origin})", key.help);
         match value {
+            Written::One(value) if is_secret(key.path) && !value.is_empty() => {
+                let _ = writeln!(text, "{name} = {}", quoted(HIDDEN));
+            }
             Written::One(value) => drop(writeln!(text, "{name} = {}", scalar(value))),
             Written::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();
