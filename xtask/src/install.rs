@@ -44,6 +44,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("taskset", "util-linux"),
     ("cc", "gcc"),
     ("valgrind", "valgrind"),
+    ("tmux", "tmux"),
+    ("man", "man-db"),
 ];
 
 /// Files that no program stands for. What a package of PHP's extensions brings has the version in its path; its list of
