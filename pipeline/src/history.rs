@@ -224,7 +224,7 @@ impl Inner {
             self.finish_minute_before(start);
         }
         let block = self.gains(start, snapshot);
-        self.make_room(block.cost());
+        self.make_room_for(&block);
         self.fine.push(block);
         self.stats.recordings += 1;
         if (start + i64::from(FINE)) % i64::from(COARSE) == 0 {
@@ -245,14 +245,7 @@ impl Inner {
         }
         self.dictionary.end_round();
         // One that began anew under the same name may be there twice.
-        gains.sort_unstable_by_key(|&(id, _)| id);
-        gains.dedup_by(|next, first| {
-            let same = next.0 == first.0;
-            if same {
-                block::add(&mut first.1, &next.1);
-            }
-            same
-        });
+        let gains = ordered(gains);
         for &(id, _) in &gains {
             self.dictionary.named_at(id, start);
         }
@@ -269,7 +262,7 @@ impl Inner {
         let first = self.fine.blocks.partition_point(|block| block.start < minute);
         let blocks: Vec<Block> = self.fine.blocks.iter().skip(first).cloned().collect();
         let merged = Block::merged(minute, &blocks);
-        self.make_room(merged.cost());
+        self.make_room_for(&merged);
         self.coarse.push(merged);
         self.dictionary.forget_before(self.oldest().unwrap_or(i64::MAX));
     }
@@ -279,8 +272,12 @@ impl Inner {
         self.fine.oldest().into_iter().chain(self.coarse.oldest()).min()
     }
 
-    /// Drops the oldest steps until so many bytes fit.
-    fn make_room(&mut self, bytes: usize) {
+    fn make_room_for(&mut self, block: &Block) {
+        self.make_room(block.cost(), block.start);
+    }
+
+    /// Drops the oldest steps until so many bytes fit. Names that a step from `named_from` on uses are kept.
+    fn make_room(&mut self, bytes: usize, named_from: i64) {
         let mut dropped = 0;
         while self.cost().saturating_add(bytes) > self.memory {
             match (self.fine.oldest(), self.coarse.oldest()) {
@@ -293,7 +290,7 @@ impl Inner {
         }
         if dropped > 0 {
             self.stats.dropped += dropped;
-            self.dictionary.forget_before(self.oldest().unwrap_or(i64::MAX));
+            self.dictionary.forget_before(self.oldest().unwrap_or(i64::MAX).min(named_from));
         }
     }
 
@@ -318,8 +315,7 @@ impl Inner {
         for (tier, blocks) in tiers.iter_mut().zip([kept.fine, kept.coarse]) {
             for block in blocks {
                 let numbered = |(id, gain)| Some(((*numbers.get(usize::try_from(id).ok()?)?)?, gain));
-                let mut entries: Vec<(u32, Gain)> = block.entries().filter_map(numbered).collect();
-                entries.sort_unstable_by_key(|&(id, _)| id);
+                let entries = ordered(block.entries().filter_map(numbered).collect());
                 entries.iter().for_each(|&(id, _)| dictionary.named_at(id, block.start));
                 tier.push(Block::of(block.start, entries));
             }
@@ -328,8 +324,21 @@ impl Inner {
         self.dictionary = dictionary;
         self.fine = fine;
         self.coarse = coarse;
-        self.make_room(0);
+        self.make_room(0, i64::MAX);
     }
+}
+
+/// In ascending order, each series once.
+fn ordered(mut gains: Vec<(u32, Gain)>) -> Vec<(u32, Gain)> {
+    gains.sort_unstable_by_key(|&(id, _)| id);
+    gains.dedup_by(|next, first| {
+        let same = next.0 == first.0;
+        if same {
+            block::add(&mut first.1, &next.1);
+        }
+        same
+    });
+    gains
 }
 
 /// Now, seconds since the epoch.

@@ -408,8 +408,6 @@ fn trickle(
 ) -> std::thread::JoinHandle<usize> {
     let until = Arc::clone(until);
     let mut all: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let request =
-        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     std::thread::spawn(move || {
         let mut closed = 0;
         for byte in bytes {

@@ -68,6 +68,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn the_sums_are_what_the_counters_gained(rounds in prop::collection::vec(prop::collection::vec(event(), 0..4), 1..60)) {
         let history = History::new(1 << 20);
@@ -190,6 +192,17 @@ fn is_saved_and_found_again() {
     std::fs::write(&path, b"redtap history\n\x01 and more").unwrap();
     let error = History::new(1 << 20).load(&path).unwrap_err().to_string();
     assert_eq!(error, format!("{} is damaged: cut, or its checksum is another", path.display()));
+}
+
+#[test]
+fn a_name_that_a_file_has_twice_is_one_series() {
+    let named =
+        || Some(Arc::new(series::Named::new(Metric::HttpServerRequestDuration, "shop", "", &[("http.route", "/")])));
+    let fine = vec![Block::of(T0, [(0, one(0, 1)), (1, one(0, 2)), (2, one(0, 4))])];
+    let kept = file::Kept { names: vec![named(), None, named()], fine, coarse: Vec::new() };
+    let history = History::new(1 << 20);
+    history.inner.lock().restore(kept);
+    assert_eq!(held(&history, false), BTreeMap::from([("/".to_owned(), one(0, 5))]), "what has no name is left out");
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Sums {
 /// Makes the report.
 pub(super) fn topology(view: &View) -> Topology {
     let mut totals: Vec<Gain> = Vec::new();
-    view.walk(&mut totals, |totals, id, gain| add_at(totals, id, gain), |_, _| {});
+    view.walk(&mut totals, add_at, |_, _| {});
     let mut watched: BTreeSet<&str> = BTreeSet::new();
     let mut edges: BTreeMap<(&str, &str, &str), Sums> = BTreeMap::new();
     for (named, gain) in view.names().zip(&totals) {

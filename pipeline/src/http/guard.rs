@@ -178,8 +178,7 @@ impl GuardedStream {
     }
 }
 
-/// The time of the runtime that the timers go by.
-#[expect(clippy::disallowed_methods, reason = "time limits of connections, not of anything that is measured")]
+/// The time that the runtime's timers go by: for limits of connections, not for anything that is measured.
 fn now() -> Instant {
     Instant::now()
 }

@@ -1,0 +1,252 @@
+//! What the agent shows holds nothing that the traffic keeps to itself: secrets are planted in headers, bodies, queries, literals
+//! and values of real traffic, and every output is searched for them. And who may ask.
+//!
+//! A new output belongs into [`outputs`].
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use redtap_e2e::agent::{Agent, binary};
+use redtap_e2e::can_run;
+use redtap_e2e::clients::sql::PASSWORD;
+use redtap_e2e::sandbox::{Sandbox, free_port, get};
+use redtap_e2e::servers::mariadb::Mariadb;
+use redtap_e2e::servers::nginx::Nginx;
+use redtap_e2e::servers::redis::Redis;
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+/// What must not be found, by where it is planted.
+const SECRETS: [(&str, &str); 10] = [
+    ("an HTTP header", "hush-header-7f3a"),
+    ("a cookie", "hush-cookie-7f3a"),
+    ("a bearer token", "hush-bearer-7f3a"),
+    // user:hush-basic-7f3a
+    ("basic credentials", "dXNlcjpodXNoLWJhc2ljLTdmM2E"),
+    ("a body", "hush-body-7f3a"),
+    ("a query string", "hush-query-7f3a"),
+    ("an SQL literal", "hush-literal-7f3a"),
+    ("a number in SQL", "7730418841"),
+    ("a Redis value", "hush-value-7f3a"),
+    ("a Redis password", "hush-auth-7f3a"),
+];
+
+/// Everything that the agent shows, by name.
+fn outputs(agent: &Agent, sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let fetch = |path: &str, accept: &str| {
+        let (status, body) = get(agent.port(), path, accept).unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    };
+    let mut all = BTreeMap::new();
+    for path in ["/", "/metrics", "/api/v1/status", "/api/v1/services", "/api/v1/topology"] {
+        all.insert(path.to_owned(), fetch(path, "*/*"));
+    }
+    all.insert("OpenMetrics".to_owned(), fetch("/metrics", "application/openmetrics-text;version=1.0.0"));
+    let services: serde_json::Value = serde_json::from_str(&all["/api/v1/services"]).unwrap();
+    for row in services["services"].as_array().unwrap() {
+        let path = format!("/api/v1/services/{}", row["service"].as_str().unwrap());
+        let body = fetch(&path, "*/*");
+        all.insert(path, body);
+    }
+    all.insert("the log".to_owned(), agent.log());
+    let history = std::fs::read(sandbox.folder().join("history")).unwrap_or_default();
+    all.insert("the history's file".to_owned(), String::from_utf8_lossy(&history).into_owned());
+    all
+}
+
+fn plant(sandbox: &Sandbox, nginx: &Nginx, redis: &Redis, mariadb: &Mariadb) {
+    let curl = |arguments: &[&str], path: &str| {
+        let url = nginx.url(path);
+        let mut all = vec!["-s", "-o", "/dev/null"];
+        all.extend(arguments);
+        all.push(&url);
+        sandbox.run("curl", &all).unwrap();
+    };
+    curl(&["-H", "X-Api-Key: hush-header-7f3a", "-b", "session=hush-cookie-7f3a"], "/users/1");
+    curl(&["-H", "Authorization: Bearer hush-bearer-7f3a"], "/users/1");
+    curl(&["-u", "user:hush-basic-7f3a"], "/users/1");
+    curl(&["-d", "password=hush-body-7f3a"], "/broken");
+    curl(&[], "/users/1?token=hush-query-7f3a");
+    let port = redis.port.to_string();
+    let said = |command: &[&str]| {
+        let mut all = vec!["-p", port.as_str()];
+        all.extend(command);
+        sandbox.run_any("redis-cli", &all).unwrap();
+    };
+    said(&["SET", "planted", "hush-value-7f3a"]);
+    said(&["AUTH", "hush-auth-7f3a"]);
+    said(&["EVAL", "return redis.call('SET', KEYS[1], 'hush-value-7f3a')", "1", "planted"]);
+    // An error that quotes what was sent.
+    said(&["hush-value-7f3a", "x"]);
+    let (port, pass) = (mariadb.port.to_string(), format!("-p{PASSWORD}"));
+    for (works, sql) in [
+        (true, "INSERT INTO item (id, name, body) VALUES (1, 'hush-literal-7f3a', \"hush-literal-7f3a\")"),
+        (true, "SELECT * FROM item WHERE name = 'hush-literal-7f3a' AND id < 7730418841"),
+        (false, "SELECT 'hush-literal-7f3a' FROM nowhere"),
+        (false, "SELECT FROM 'hush-literal-7f3a'"),
+    ] {
+        let login = ["--no-defaults", "--skip-ssl", "-h127.0.0.1", "-P", &port, "-uapp", &pass];
+        let done = sandbox.run_any("mariadb", &[&login[..], &["shop", "-e", sql]].concat()).unwrap();
+        assert_eq!(done.status.success(), works, "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+#[test]
+fn no_secret_of_the_traffic_is_in_any_output() {
+    if !can_run(&["nginx", "curl", "redis-server", "redis-cli", "mariadbd", "mariadb"]) {
+        return;
+    }
+    let sandbox = Sandbox::new("surface").unwrap();
+    let nginx = Nginx::start(&sandbox, 1).unwrap();
+    let redis = Redis::start(&sandbox).unwrap();
+    let mariadb = Mariadb::start(&sandbox, &["app"]).unwrap();
+    let config = sandbox.write("redtap.toml", "[log]\nlevel = \"trace\"\n[history]\npath = \"history\"\n").unwrap();
+    let agent = Agent::start(&sandbox, &["--config", config.to_str().unwrap()]).unwrap();
+    plant(&sandbox, &nginx, &redis, &mariadb);
+    let metrics = agent
+        .metrics_until(|metrics| {
+            metrics.sum("http_server_request_duration_seconds_count", &[]) >= 5
+                && metrics.sum("db_server_operation_duration_seconds_count", &[("db_system_name", "redis")]) >= 4
+                && metrics.sum("db_server_operation_duration_seconds_count", &[("db_operation_name", "SELECT")]) >= 2
+        })
+        .unwrap();
+    // What is not secret is there: it was this traffic that was looked at.
+    assert_eq!(metrics.sum("http_server_request_duration_seconds_count", &[("http_route", "/users/{id}")]), 4);
+    assert!(metrics.sum("db_server_operation_duration_seconds_count", &[("db_query_summary", "INSERT item")]) >= 1);
+    let outputs = (0..50)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(200));
+            outputs(&agent, &sandbox)
+        })
+        .find(|outputs| outputs.contains_key("/api/v1/services/nginx"))
+        .expect("the history has what was planted");
+    assert!(outputs["/api/v1/services/nginx"].contains("/users/{id}"));
+    search(&outputs);
+    let folder = sandbox.folder().join("history");
+    agent.stop().unwrap();
+    let history = std::fs::read(folder).unwrap();
+    let history = String::from_utf8_lossy(&history).into_owned();
+    assert!(history.contains("/users/{id}"), "the history was saved");
+    search(&BTreeMap::from([("the history's file".to_owned(), history)]));
+}
+
+fn search(outputs: &BTreeMap<String, String>) {
+    for (name, text) in outputs {
+        for (place, secret) in SECRETS {
+            assert!(!text.contains(secret), "{place} is in {name}");
+        }
+        assert!(!text.contains("7f3a"), "a part of a secret is in {name}");
+    }
+}
+
+/// The status that curl is answered with.
+fn curl(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    let mut all = vec!["-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"];
+    all.extend(arguments);
+    sandbox.run_outside("curl", &all).unwrap()
+}
+
+#[test]
+fn listens_on_loopback_unless_told_and_then_asks_for_its_token_over_tls() {
+    if !can_run(&["curl", "openssl"]) {
+        return;
+    }
+    let sandbox = Sandbox::new("surface").unwrap();
+    let refused = Command::new("timeout")
+        .arg("20")
+        .arg(binary())
+        .args(["run", "--listen", "0.0.0.0:0", "--cgroup", sandbox.cgroup().to_str().unwrap()])
+        .current_dir(sandbox.folder())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("http.listen = \"0.0.0.0:0\"") && said.contains("http.allow_remote = true"), "{said}");
+
+    let (cert, key) = (sandbox.folder().join("cert.pem"), sandbox.folder().join("key.pem"));
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    sandbox
+        .run_outside(
+            "openssl",
+            &[
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost",
+                "-keyout",
+                key,
+                "-out",
+                cert,
+            ],
+        )
+        .unwrap();
+    sandbox.write("token", "e2e-token-0123456789\n").unwrap();
+    let config = format!(
+        "[http]\nallow_remote = true\ntoken_file = \"token\"\ntls_cert = \"{cert}\"\ntls_key = \"{key}\"\nhosts = [\"redtap.example\"]\n"
+    );
+    let config = sandbox.write("remote.toml", &config).unwrap();
+    let port = free_port().unwrap();
+    let listen = format!("127.0.0.1:{port}");
+    let log = sandbox.folder().join("remote.log");
+    // Ended by the signal below, or by timeout(1), which hands the signal on.
+    let mut child = Command::new("timeout")
+        .arg("60")
+        .arg(binary())
+        .args(["run", "--config", config.to_str().unwrap(), "--listen", &listen, "--cgroup"])
+        .arg(sandbox.cgroup())
+        .current_dir(sandbox.folder())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let log = || std::fs::read_to_string(&log).unwrap();
+    let url = |path: &str| format!("https://localhost:{port}{path}");
+    let ready = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "--fail", "--max-time", "5", "--cacert", cert, &url("/readyz")])
+            .status()
+            .unwrap()
+            .success()
+    });
+    assert!(ready, "{}", log());
+    let bearer = "Authorization: Bearer e2e-token-0123456789";
+    let jar = sandbox.folder().join("cookies");
+    let jar = jar.to_str().unwrap();
+    for (wanted, arguments) in [
+        ("200", vec![url("/healthz")]),
+        ("401", vec![url("/metrics")]),
+        ("401", vec!["-H".into(), "Authorization: Bearer e2e-token-0123456788".into(), url("/metrics")]),
+        ("200", vec!["-H".into(), bearer.into(), url("/metrics")]),
+        ("200", vec!["-H".into(), bearer.into(), "-H".into(), "Host: redtap.example".into(), url("/metrics")]),
+        ("421", vec!["-H".into(), bearer.into(), "-H".into(), "Host: evil.example".into(), url("/metrics")]),
+        (
+            "200",
+            vec!["-L".into(), "-c".into(), jar.into(), "-b".into(), jar.into(), url("/?token=e2e-token-0123456789")],
+        ),
+        ("200", vec!["-b".into(), jar.into(), url("/api/v1/services")]),
+        ("404", vec!["-H".into(), bearer.into(), "--path-as-is".into(), url("/../../etc/passwd")]),
+    ] {
+        let mut all = vec!["--cacert", cert];
+        all.extend(arguments.iter().map(String::as_str));
+        assert_eq!(curl(&sandbox, &all), wanted, "{arguments:?}\n{}", log());
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", log());
+    assert!(!log().contains("e2e-token"), "{}", log());
+}
