@@ -188,7 +188,7 @@ impl Tail {
         let file = sandbox.folder().join(format!("{name}.tail"));
         let followers = || -> Result<u64> {
             let status = agent.status()?;
-            Ok(status.pointer("/calls/followers").and_then(serde_json::Value::as_u64).unwrap_or(0))
+            Ok(status.pointer("/calls/followed").and_then(serde_json::Value::as_u64).unwrap_or(0))
         };
         let before = followers()?;
         let out = std::fs::File::create(&file)?;

@@ -42,8 +42,10 @@ pub const QUEUE: usize = 64;
 pub const MAX_FOLLOWERS: usize = 16;
 /// Calls that a follower may be behind.
 pub const FOLLOWED: usize = 2_048;
-/// How often held calls are looked at.
+/// How often held calls are looked at; so many times less often with each [`MANY`] of them.
 const LOOK: Nanos = Nanos::from_millis(20);
+/// Calls whose look takes about a tenth of that.
+const MANY: usize = 1_024;
 /// How often it is asked what is open, while something depends on that.
 const ASK: Nanos = Nanos::from_millis(250);
 
@@ -80,8 +82,10 @@ pub struct CallCounts {
     pub kept: u64,
     /// Memory of those, bytes.
     pub kept_bytes: u64,
-    /// Followers now.
+    /// Followers now; one that is gone is noticed when it is next written to.
     pub followers: u64,
+    /// Followers so far.
+    pub followed: u64,
     /// Not shown to followers that were too slow.
     pub follower_left_out: u64,
 }
@@ -132,6 +136,7 @@ struct Shared {
     followers: Mutex<Vec<Follower>>,
     sampling: Arc<Sampling>,
     counts: Mutex<CallCounts>,
+    followed: AtomicU64,
     left_out: AtomicU64,
     lost: AtomicU64,
     stop: AtomicBool,
@@ -159,6 +164,7 @@ impl Calls {
             followers: Mutex::default(),
             sampling,
             counts: Mutex::default(),
+            followed: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -215,6 +221,7 @@ impl Calls {
         followers.push(Follower { filter, calls, left_out: Arc::clone(&left_out) });
         let sampling = Arc::clone(&self.shared.sampling);
         sampling.all.fetch_add(1, Ordering::Relaxed);
+        self.shared.followed.fetch_add(1, Ordering::Relaxed);
         Ok(Followed { calls: receiver, left_out, sampling })
     }
 
@@ -227,7 +234,8 @@ impl Calls {
             lost: self.shared.lost.load(Ordering::Relaxed),
             kept: kept as u64,
             kept_bytes: bytes as u64,
-            followers: self.shared.followers.lock().len() as u64,
+            followers: self.shared.followers.lock().iter().filter(|one| !one.calls.is_closed()).count() as u64,
+            followed: self.shared.followed.load(Ordering::Relaxed),
             follower_left_out: self.shared.left_out.load(Ordering::Relaxed),
             ..*self.shared.counts.lock()
         }
@@ -289,7 +297,7 @@ impl Watch {
             }
             if ended {
                 self.tie.drain(now, &mut self.out);
-            } else if now.since(self.looked) >= LOOK {
+            } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
                 self.look(now);
             }

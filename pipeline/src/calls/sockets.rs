@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 /// Connections that are remembered.
 pub const MAX_PAIRS: usize = 4_096;
 /// Exchanges remembered of a client's end.
-pub const MAX_ENDS: usize = 128;
+pub const MAX_ENDS: usize = 512;
 
 /// A connection, the same from both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,7 +54,6 @@ struct End {
     id: u32,
     number: u32,
     late: bool,
-    taken: bool,
 }
 
 impl End {
@@ -66,7 +65,6 @@ impl End {
             id: exchange.id,
             number: exchange.number,
             late: exchange.conn.late,
-            taken: false,
         }
     }
 
@@ -112,19 +110,19 @@ impl Sockets {
         let served = End::of(exchange, span);
         let ends = self.pairs.get_mut(&Pair::of(exchange))?;
         let by_id = exchange.protocol.carrier().pairing() == Pairing::ById && served.id != 0;
-        let fits = |end: &&mut End| !end.taken && end.contains(&served) && (!by_id || end.id == served.id);
-        let mut found = ends.clients.iter_mut().filter(fits);
+        let fits = |(_, end): &(usize, &End)| end.contains(&served) && (!by_id || end.id == served.id);
+        let mut found = ends.clients.iter().enumerate().filter(fits);
         let first = found.next()?;
-        let only = match found.next() {
+        let (at, _) = match found.next() {
             None => first,
             Some(_) if by_id || served.late => return None,
             Some(second) => {
-                let numbered = |end: &&mut End| !end.late && end.number == served.number;
+                let numbered = |(_, end): &(usize, &End)| !end.late && end.number == served.number;
                 [first, second].into_iter().chain(found).find(numbered)?
             }
         };
-        only.taken = true;
-        Some(only.span)
+        // Each is the other end of one.
+        ends.clients.remove(at).map(|client| client.span)
     }
 
     /// The client's end of this connection is seen as well.
