@@ -3,14 +3,30 @@
 
 use redtap_e2e::agent::binary;
 use redtap_e2e::can_run;
-use redtap_e2e::cli::redtap_as_nobody;
+use redtap_e2e::cli::{records, redtap_as_nobody};
 use redtap_e2e::prometheus::Metrics;
 use redtap_e2e::sandbox::{cgroup_root, free_port, get};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const GRAPH: &str = "traces_service_graph_request_total";
+/// Calls of one trace, with a context from the beginning: service, role, endpoint, and how each was tied.
+const BROWSED: [[&str; 4]; 4] = [
+    ["visitors", "client", "/products/{id}", "traceparent"],
+    ["shop", "server", "/products/{id}", "traceparent"],
+    ["shop", "client", "stock.v1.Stock/Check", "traceparent"],
+    ["stock", "server", "stock.v1.Stock/Check", "traceparent"],
+];
+/// The same without any.
+const ORDERED: [[&str; 4]; 5] = [
+    ["shop", "server", "/orders", "socket"],
+    ["shop", "client", "/charges", "thread"],
+    ["payment", "server", "/charges", "socket"],
+    ["payment", "client", "SET", "thread"],
+    ["cache", "server", "SET", "socket"],
+];
 const FAILED: &str = "traces_service_graph_request_failed_total";
 
 /// A running demo, and who belongs to it.
@@ -22,10 +38,14 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_as(&mut Command::new(binary()))
+    }
+
+    fn start_as(command: &mut Command) -> Self {
         let port = free_port().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let out = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(binary())
+        let child = command
             .args(["demo", "--listen", &format!("127.0.0.1:{port}")])
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -97,6 +117,17 @@ fn edge(metrics: &Metrics, name: &str, client: &str, server: &str) -> u64 {
     metrics.sum(name, &[("client", client), ("server", server)])
 }
 
+/// Whether some trace that is kept holds all of these.
+fn trace_of(port: u16, calls: &[[&str; 4]]) -> bool {
+    let Ok((200, body)) = get(port, "/api/v1/calls?limit=5000", "application/x-ndjson") else { return false };
+    let mut traces = BTreeMap::<String, BTreeSet<[String; 4]>>::new();
+    for record in records(&body).unwrap() {
+        let call = record.texts(["service", "role", "endpoint", "link"]);
+        traces.entry(record.text("trace_id").to_owned()).or_default().insert(call);
+    }
+    traces.values().any(|trace| calls.iter().all(|call| trace.contains(&call.map(str::to_owned))))
+}
+
 #[test]
 fn shows_every_service_and_edge_and_leaves_nothing_after_ctrl_c() {
     if !can_run(&["timeout"]) {
@@ -137,6 +168,16 @@ fn shows_every_service_and_edge_and_leaves_nothing_after_ctrl_c() {
     // Nobody else is watched.
     let services = metrics.by("http_client_request_duration_seconds_count", &[], &["service_name"]);
     assert_eq!(services.keys().flatten().collect::<Vec<_>>(), ["shop", "visitors"]);
+
+    // Calls are tied by their trace context where there is one, and without.
+    let told = |port| (trace_of(port, &BROWSED), trace_of(port, &ORDERED));
+    for _ in 0..100 {
+        if told(demo.port) == (true, true) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(told(demo.port), (true, true), "traces of products and of orders");
 
     let (family, cgroup, log) = (demo.family(), demo.cgroup(), demo.log());
     assert!(log.contains(&format!("http://127.0.0.1:{}/ ", demo.port)), "{log}");
@@ -181,6 +222,24 @@ fn ends_with_an_error_when_a_service_ends() {
     assert!(demo.log().contains("the service stock of the demo has ended"), "{}", demo.log());
     assert_eq!(left(&family), []);
     assert!(!cgroup.exists());
+}
+
+#[test]
+fn selects_its_processes_where_there_is_no_cgroup() {
+    if !can_run(&["unshare", "umount"]) {
+        return;
+    }
+    // Of this process and its children alone the hierarchy is taken away.
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", "umount -l \"$0\" && exec \"$@\""]);
+    let mut demo = Demo::start_as(command.arg(cgroup_root().unwrap()).arg(binary()));
+    let metrics = demo.metrics_until(|metrics| edge(metrics, GRAPH, "payment", "cache") > 0);
+    assert!(edge(&metrics, GRAPH, "payment", "cache") > 0);
+    let family = demo.family();
+    assert_eq!((family.len(), demo.cgroup().exists()), (6, false));
+    demo.signal(Signal::TERM);
+    assert!(demo.child.wait().unwrap().success(), "{}", demo.log());
+    assert_eq!(left(&family), []);
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Drop for Demo {
     fn drop(&mut self) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            drop(kill_process(pid, Signal::INT));
+            let _ = kill_process(pid, Signal::INT);
         }
         drop(self.0.wait());
     }

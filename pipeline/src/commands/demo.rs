@@ -25,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   sudo redtap demo                               then open the address that it prints
   sudo redtap demo --listen 127.0.0.1:8080       with the pages at another port
   redtap top                                     the same in a second terminal
+  redtap tail --status error                     and what fails, as it happens
 
 What is started listens on loopback only, and ends with the demo.";
 
@@ -120,6 +121,7 @@ fn introduction(address: SocketAddr) -> String {
     http://{address}/    open this
     http://{address}/metrics    the same for Prometheus
     redtap top{where_to}    or this, in another terminal
+    redtap tail{where_to} --status error
 
 What there is to see
     visitors -> shop       HTTP   GET /search takes 250 to 900 ms; some products are not there (404)

@@ -88,7 +88,7 @@ pub(super) fn top(options: &Top) -> Result<ExitCode> {
         ratatui::restore();
         ended
     });
-    fetcher.stop();
+    fetcher.stop(options.own);
     ended.map(|()| ExitCode::SUCCESS)
 }
 

@@ -78,8 +78,9 @@ impl Ensemble {
     }
 
     fn command(&self, role: Role, addresses: &[(&str, SocketAddr)]) -> Command {
-        // This program, whatever has become of its file.
-        let mut command = Command::new("/proc/self/exe");
+        // This program; by another name where its file has been replaced.
+        let program = std::env::current_exe().ok().filter(|path| path.is_file());
+        let mut command = Command::new(program.unwrap_or_else(|| PathBuf::from("/proc/self/exe")));
         command.arg0("redtap").args(["demo-service", role.name(), "--parent", &std::process::id().to_string()]);
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(cgroup.path());

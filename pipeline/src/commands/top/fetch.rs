@@ -43,10 +43,12 @@ impl Fetcher {
         self.answers.try_recv().ok()
     }
 
-    /// Ends it, and the source.
-    pub(super) fn stop(self) {
+    /// Ends it, and the source. What a source leaves behind is waited for; an agent that does not answer is not.
+    pub(super) fn stop(self, wait: bool) {
         drop((self.wishes, self.answers));
-        let _ = self.thread.join();
+        if wait {
+            let _ = self.thread.join();
+        }
     }
 }
 
