@@ -339,6 +339,31 @@ fn a_file_that_is_cut_or_foreign_is_named_with_its_offset_and_read_up_to_there()
 }
 
 #[test]
+fn every_command_has_a_page_of_the_manual() {
+    if !can_run(&["man"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let said = redtap(folder.path(), &["man", "pages"]).unwrap();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let mut pages: Vec<&str> = said.out.lines().collect();
+    pages.sort_unstable();
+    let commands = ["completions", "config", "demo", "doctor", "man", "record", "replay", "run", "tail", "top"];
+    let wanted: Vec<String> = commands.iter().map(|name| format!("pages/redtap-{name}.1")).collect();
+    assert_eq!(pages, [&wanted[..], &["pages/redtap.1".to_owned()]].concat());
+    for page in pages {
+        // Its formatter finds nothing wrong, and what is to be read is there.
+        let mut man = std::process::Command::new("man");
+        man.args(["--warnings=all", "-E", "ascii", "-l", page]).current_dir(folder.path());
+        let output = man.env("MANWIDTH", "100").output().unwrap();
+        let (text, warnings) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && warnings.is_empty(), "{page}: {warnings}");
+        assert!(text.contains("NAME") && text.contains("SYNOPSIS") && text.contains("Examples:"), "{page}: {text}");
+        assert!(!text.contains("demo-service"), "{page}: {text}");
+    }
+}
+
+#[test]
 fn completions_are_scripts_of_their_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let sandbox = Sandbox::new("commands");
@@ -348,7 +373,7 @@ fn completions_are_scripts_of_their_shell() {
         };
         let said = redtap(sandbox.folder(), &["completions", shell]).unwrap();
         assert_eq!(said.code, Some(0), "{}", said.err);
-        for word in ["doctor", "record", "replay", "deny-cgroup"] {
+        for word in ["doctor", "record", "replay", "demo", "top", "man", "deny-cgroup"] {
             assert!(said.out.contains(word), "{shell}: no {word}");
         }
         // zsh and fish check theirs where they are installed.

@@ -83,7 +83,7 @@ fn commands_of_the_readme_are_commands() {
         .skip(1)
         .filter_map(|rest| rest.split(|letter: char| !letter.is_ascii_lowercase()).next())
         .collect();
-    for command in ["run", "doctor", "record", "replay", "config", "completions"] {
+    for command in ["run", "demo", "doctor", "record", "replay", "config", "top", "completions", "man"] {
         let help = redtap(Path::new("/"), &[command, "--help"]).unwrap();
         assert_eq!(help.code, Some(0), "{command}: {}", help.err);
         if command != "run" && command != "completions" {

@@ -2,8 +2,11 @@
 
 mod config;
 mod dashboards;
+mod demo;
 mod doctor;
+mod examples;
 mod exporters;
+mod man;
 mod plan;
 mod record;
 mod replay;
@@ -12,6 +15,7 @@ mod run;
 mod signals;
 mod status;
 mod tail;
+mod top;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -22,7 +26,7 @@ use std::process::ExitCode;
 /// Sees every request that the services of this machine answer and make, without touching them, and shows rate, errors
 /// and duration to Prometheus.
 #[derive(Debug, Parser)]
-#[command(name = "redtap", version, args_conflicts_with_subcommands = true)]
+#[command(name = "redtap", version, args_conflicts_with_subcommands = true, after_help = examples::REDTAP)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
@@ -33,26 +37,41 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch, and serve /metrics (the default).
+    #[command(after_help = examples::RUN)]
     Run(Run),
+    /// Start a few small services with traffic between them, watch them, and say where to look. Needs root.
+    Demo(demo::Demo),
+    /// One service of the demo.
+    #[command(hide = true)]
+    DemoService(demo::Service),
     /// Say what this machine can do, and what is missing.
+    #[command(after_help = examples::DOCTOR)]
     Doctor,
     /// Write the events that `run` would see into a file. It holds payloads: keep it as secret as the traffic.
+    #[command(after_help = examples::RECORD)]
     Record(record::Record),
     /// Put a packet capture or a recording through the same stages, without the kernel.
+    #[command(after_help = examples::REPLAY)]
     Replay(replay::Replay),
     /// Print calls as they happen.
     Tail(tail::Tail),
+    /// Show services, endpoints, edges and calls on a terminal, as they are now.
+    Top(top::Top),
     /// Print the effective configuration, and where each value comes from.
+    #[command(after_help = examples::CONFIG)]
     Config(Probing),
     /// Print the rules of alarms for Prometheus.
     Rules(rules::Rules),
     /// Write dashboards for Grafana into a folder.
     Dashboards(dashboards::Dashboards),
     /// Print completions for a shell.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// bash, elvish, fish, powershell or zsh.
         shell: clap_complete::Shell,
     },
+    /// Write the manual into a folder: redtap.1 and a page for each command.
+    Man(man::Man),
 }
 
 /// What `run` takes.
@@ -156,10 +175,14 @@ pub(crate) fn main() -> Result<ExitCode> {
     match line.command {
         None => run::run(&line.run),
         Some(Command::Run(run)) => run::run(&run),
+        Some(Command::Demo(demo)) => demo::demo(&demo),
+        Some(Command::DemoService(service)) => demo::service(&service),
         Some(Command::Doctor) => Ok(doctor::doctor()),
         Some(Command::Record(record)) => record::record(&record),
         Some(Command::Replay(replay)) => replay::replay(&replay),
         Some(Command::Tail(options)) => tail::tail(&options),
+        Some(Command::Top(options)) => top::top(&options),
+        Some(Command::Man(options)) => man::man(&options, CommandLine::command()),
         Some(Command::Config(probing)) => config::config(&probing),
         Some(Command::Rules(rules)) => rules::rules(&rules),
         Some(Command::Dashboards(options)) => dashboards::dashboards(&options),
@@ -177,6 +200,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_one_line_of_what_it_does() {
+        let mut line = CommandLine::command();
+        line.build();
+        for command in line.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let shown = help.lines().any(|line| line.contains(&format!("redtap {}", command.get_name())));
+            assert!(help.starts_with("Examples:\n") && shown, "{}: {help}", command.get_name());
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+        }
     }
 
     #[test]

@@ -9,12 +9,12 @@
 //!
 //! Absent: where the numbers are kept, HTTP, anything of a request but its metrics.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
 
 /// A stretch of time, in steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     /// Beginning, seconds since the epoch; of the first step.
     pub from: i64,
@@ -34,7 +34,7 @@ impl Range {
 }
 
 /// Requests, errors, durations over a whole range.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Red {
     /// Requests in the range.
     pub requests: f64,
@@ -51,7 +51,7 @@ pub struct Red {
 }
 
 /// The same for each step.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RedOverTime {
     /// `None` where nothing was recorded (the agent did not run).
     pub requests_per_second: Vec<Option<f64>>,
@@ -66,7 +66,7 @@ pub struct RedOverTime {
 }
 
 /// One service in the overview.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRow {
     /// Its name.
     pub service: String,
@@ -83,7 +83,7 @@ pub struct ServiceRow {
 }
 
 /// All services.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Services {
     /// What is shown.
     pub range: Range,
@@ -92,7 +92,7 @@ pub struct Services {
 }
 
 /// Requests of one kind: an endpoint that is served, or calls that are made.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointRow {
     /// Protocol family: `http`, `rpc`, `db`, `messaging`, `dns`.
     pub kind: String,
@@ -109,7 +109,7 @@ pub struct EndpointRow {
 }
 
 /// Requests with one code, over time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CodeRow {
     /// `served` or `called`.
     pub side: String,
@@ -126,7 +126,7 @@ pub struct CodeRow {
 }
 
 /// How many requests took how long, over time.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct HeatMap {
     /// Upper bounds of the rows but the last, which has none; seconds.
     pub bounds_seconds: Vec<f64>,
@@ -135,7 +135,7 @@ pub struct HeatMap {
 }
 
 /// One side of a service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SideReport {
     /// Over the range.
     pub red: Red,
@@ -150,7 +150,7 @@ pub struct SideReport {
 }
 
 /// Everything of one service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceReport {
     /// What is shown.
     pub range: Range,
@@ -172,7 +172,7 @@ pub const MAX_ENDPOINTS: usize = 500;
 pub const MAX_CODES: usize = 100;
 
 /// What a node of the topology is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
     /// A service that is watched.
@@ -188,7 +188,7 @@ pub enum NodeKind {
 }
 
 /// A node of the topology.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Its name, unique in the topology.
     pub name: String,
@@ -199,7 +199,7 @@ pub struct Node {
 }
 
 /// Requests from one node to another.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopologyEdge {
     /// Who asked.
     pub client: String,
@@ -212,7 +212,7 @@ pub struct TopologyEdge {
 }
 
 /// Who calls whom.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
     /// What is shown.
     pub range: Range,

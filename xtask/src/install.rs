@@ -48,6 +48,8 @@ const NEEDED: &[(&str, &str)] = &[
     // Brings promtool as well.
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("tmux", "tmux"),
+    ("man", "man-db"),
 ];
 
 /// Files that no program stands for. What a package of PHP's extensions brings has the version in its path; its list of

@@ -26,6 +26,7 @@ use redtap::source::{RingSource, Source};
 use redtap::topology::{Running, Sinks, Topology};
 use redtap_kernel::probe::Probe;
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,39 +41,70 @@ const DRAW: Duration = Duration::from_secs(1);
 /// Every how many draws the upkeep of the metrics is due.
 const UPKEEP: u32 = 5;
 
+/// What a command that runs an agent within does around it.
+pub(super) trait Around {
+    /// The agent watches, and shows what it sees at `address`.
+    fn begun(&mut self, address: SocketAddr) -> Result<()>;
+    /// Asked once a second: an error ends the agent in order.
+    fn goes_on(&mut self) -> Result<()>;
+    /// The agent is about to end: what it watches may end first.
+    fn ending(&mut self);
+}
+
+/// Nothing.
+struct Alone;
+
+impl Around for Alone {
+    fn begun(&mut self, _address: SocketAddr) -> Result<()> {
+        Ok(())
+    }
+
+    fn goes_on(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn ending(&mut self) {}
+}
+
 pub(super) fn run(options: &Run) -> Result<ExitCode> {
+    run_within(&options.probing.load()?.settings, !options.no_table, &mut Alone)
+}
+
+/// Runs an agent until a signal, or until what is around it fails.
+pub(super) fn run_within(settings: &Settings, table: bool, around: &mut dyn Around) -> Result<ExitCode> {
     redtap_kernel::memory::map_large_blocks_apart();
-    let settings = options.probing.load()?.settings;
     // Signals first: one that comes while the probe is attached must not end the process half way.
     let mut signals = Signals::listen()?;
-    log(&settings);
+    log(settings);
     let registry = Arc::new(Registry::new(RegistrySettings {
         expiry: nanos(settings.series_expiry),
         wall_offset: u64::try_from(clock::wall_offset_ns()).unwrap_or(0),
         started: clock::monotonic(),
     }));
-    let history = history(&settings);
+    let history = history(settings);
     let shown = Arc::new(Shown::new(Arc::clone(&registry), Arc::clone(&history)));
     // Their certificates are read before anything is attached.
-    let planned = exporters::planned(&settings, &shown)?;
-    let server = HttpServer::start(settings.http.listen, surface(&settings)?, shown.clone())?;
+    let planned = exporters::planned(settings, &shown)?;
+    let server = HttpServer::start(settings.http.listen, surface(settings)?, shown.clone())?;
     shown.count_http(Arc::clone(server.counters()));
-    shown.attach(start(&settings, &registry)?);
+    shown.attach(start(settings, &registry)?);
     let rung = shown.live().map_or("none", |live| live.probe.rung().name());
     let scheme = if settings.http.tls.is_some() { "https" } else { "http" };
     tracing::info!(rung, "watching; metrics at {scheme}://{}/metrics", server.address());
-    announce(&settings);
+    announce(settings);
     let exporters = Exporters::start(planned.complete(&shown)?).context("cannot start the exporters")?;
     shown.count_exporters(exporters.accounts());
     let recorder = Recorder::start(history, Arc::clone(&registry), settings.history_path.clone())
         .context("cannot start the thread of the history")?;
-    let table = (!options.no_table && std::io::stdout().is_terminal()).then(Table::new);
-    watch(&mut signals, &shown, table);
+    let table = (table && std::io::stdout().is_terminal()).then(Table::new);
+    let ended = around.begun(server.address()).and_then(|()| watch(&mut signals, &shown, table, around));
+    around.ending();
     let clean = stop(&shown);
     // Only now have the last exchanges been counted.
     recorder.stop();
     exporters.stop(EXPORT_WITHIN);
     server.stop();
+    ended?;
     if clean { Ok(ExitCode::SUCCESS) } else { Err(anyhow!("not everything could be drained within {STOP_WITHIN:?}")) }
 }
 
@@ -179,9 +211,10 @@ fn topology(settings: &Settings, probe: &Probe, registry: &Arc<Registry>) -> Res
     Topology::start(plan, sources, sinks).context("cannot start the pipeline")
 }
 
-fn watch(signals: &mut Signals, shown: &Shown, mut table: Option<Table>) {
+fn watch(signals: &mut Signals, shown: &Shown, mut table: Option<Table>, around: &mut dyn Around) -> Result<()> {
     let mut draws = 0_u32;
     while !signals.wait(DRAW) {
+        around.goes_on()?;
         draws = draws.wrapping_add(1);
         if draws.is_multiple_of(UPKEEP) {
             shown.upkeep();
@@ -193,6 +226,7 @@ fn watch(signals: &mut Signals, shown: &Shown, mut table: Option<Table>) {
     if let Some(table) = table {
         table.leave();
     }
+    Ok(())
 }
 
 /// Drains everything in order; true if nothing was left.

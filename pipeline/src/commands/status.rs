@@ -224,7 +224,7 @@ fn ask(controls: &ShardControls, counts: &Arc<Mutex<StageCounts>>) {
     let _ = controls.aggregate.apply(move |aggregate| told.lock().series_overflowed = aggregate.overflowed());
 }
 
-fn kernel(losses: &Losses) -> KernelCounts {
+pub(super) fn kernel(losses: &Losses) -> KernelCounts {
     KernelCounts { attempted: losses.attempted, refused: losses.refused_full, refused_turns: losses.refused_turns }
 }
 

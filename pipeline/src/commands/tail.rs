@@ -6,7 +6,7 @@
 //! Absent: how calls are tied and filtered; that is the agent's.
 
 mod source;
-mod text;
+pub(super) mod text;
 
 use super::Probing;
 use super::signals::Signals;
@@ -115,7 +115,7 @@ pub(super) fn tail(options: &Tail) -> Result<ExitCode> {
 }
 
 /// Who listens everywhere is reached here.
-fn reachable(settings: &Settings) -> SocketAddr {
+pub(super) fn reachable(settings: &Settings) -> SocketAddr {
     let mut address = settings.http.listen;
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -76,7 +76,7 @@ impl Style {
 }
 
 /// At most so many characters, all of them printable.
-fn shown(text: &str, most: usize) -> String {
+pub(in super::super) fn shown(text: &str, most: usize) -> String {
     let printable = |letter: char| if letter.is_control() || is_format(letter) { '?' } else { letter };
     text.chars().take(most).map(printable).collect()
 }
@@ -87,13 +87,13 @@ fn is_format(letter: char) -> bool {
 }
 
 /// Time of day.
-fn clock(start_ns: i64) -> String {
+pub(in super::super) fn clock(start_ns: i64) -> String {
     let ms = start_ns.div_euclid(1_000_000).rem_euclid(86_400_000);
     format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000)
 }
 
 /// With a unit that leaves at most four digits before the point.
-fn took(nanos: Option<u64>) -> String {
+pub(in super::super) fn took(nanos: Option<u64>) -> String {
     let Some(nanos) = nanos else { return "-".to_owned() };
     let tenths = |unit: u64, name: &str| {
         let tenths = nanos.saturating_mul(10) / unit;
