@@ -61,8 +61,10 @@ enum Command {
     #[command(after_help = examples::CONFIG)]
     Config(Probing),
     /// Print the rules of alarms for Prometheus.
+    #[command(after_help = examples::RULES)]
     Rules(rules::Rules),
     /// Write dashboards for Grafana into a folder.
+    #[command(after_help = examples::DASHBOARDS)]
     Dashboards(dashboards::Dashboards),
     /// Print completions for a shell.
     #[command(after_help = examples::COMPLETIONS)]

@@ -34,3 +34,11 @@ pub(super) const COMPLETIONS: &str = "Examples:
   redtap completions bash > /etc/bash_completion.d/redtap
   redtap completions zsh > \"${fpath[1]}/_redtap\"
   redtap completions fish > ~/.config/fish/completions/redtap.fish";
+
+pub(super) const RULES: &str = "Examples:
+  redtap rules > redtap.rules.yml                what the agent evaluates, as rules of Prometheus
+  redtap rules --format promtool-test > test.yml && promtool test rules test.yml
+  redtap rules --format prometheusrule | kubectl apply -f -";
+
+pub(super) const DASHBOARDS: &str = "Examples:
+  redtap dashboards /var/lib/grafana/dashboards  one file each, to import or to provision";
