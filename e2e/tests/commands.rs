@@ -376,6 +376,7 @@ fn completions_are_scripts_of_their_shell() {
         for word in ["doctor", "record", "replay", "demo", "top", "man", "deny-cgroup"] {
             assert!(said.out.contains(word), "{shell}: no {word}");
         }
+        assert!(!said.out.contains("demo-service"), "{shell}: what people do not start");
         // zsh and fish check theirs where they are installed.
         if redtap_e2e::sandbox::find(shell).is_some() {
             sandbox.write("completions", &said.out).unwrap();

@@ -41,9 +41,6 @@ enum Command {
     Run(Run),
     /// Start a few small services with traffic between them, watch them, and say where to look. Needs root.
     Demo(demo::Demo),
-    /// One service of the demo.
-    #[command(hide = true)]
-    DemoService(demo::Service),
     /// Say what this machine can do, and what is missing.
     #[command(after_help = examples::DOCTOR)]
     Doctor,
@@ -173,12 +170,15 @@ impl Probing {
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> Result<ExitCode> {
+    // Not among the commands that people are shown: nobody but the demo starts one.
+    if std::env::args_os().nth(1).is_some_and(|word| word == demo::SERVICE) {
+        return demo::service(&demo::Service::parse_from(std::env::args_os().skip(1)));
+    }
     let line = CommandLine::parse();
     match line.command {
         None => run::run(&line.run),
         Some(Command::Run(run)) => run::run(&run),
         Some(Command::Demo(demo)) => demo::demo(&demo),
-        Some(Command::DemoService(service)) => demo::service(&service),
         Some(Command::Doctor) => Ok(doctor::doctor()),
         Some(Command::Record(record)) => record::record(&record),
         Some(Command::Replay(replay)) => replay::replay(&replay),

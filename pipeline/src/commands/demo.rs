@@ -10,7 +10,7 @@ mod cgroup;
 mod ensemble;
 mod service;
 
-pub(super) use service::{Service, service};
+pub(super) use service::{SERVICE, Service, service};
 
 use super::run::{Around, run_within};
 use anyhow::Result;

@@ -1,4 +1,4 @@
-//! `redtap man`: the manual, out of the same definitions as `--help`. Pages of hidden commands are left out.
+//! `redtap man`: the manual, out of the same definitions as `--help`.
 
 use anyhow::{Context as _, Result};
 use clap_mangen::Man as Page;
@@ -25,7 +25,7 @@ pub(super) fn man(options: &Man, mut command: clap::Command) -> Result<ExitCode>
     // What --help and --version are called is only known once it is built.
     command.build();
     write(folder, command.get_name(), &command)?;
-    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help") {
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
         write(folder, &format!("{}-{}", command.get_name(), inner.get_name()), inner)?;
     }
     Ok(ExitCode::SUCCESS)

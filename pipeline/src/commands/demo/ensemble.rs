@@ -10,7 +10,7 @@
 //! groups of their own, so that a Ctrl-C reaches only this process, which ends them in order.
 
 use super::cgroup::Cgroup;
-use super::service::Role;
+use super::service::{Role, SERVICE};
 use anyhow::{Context as _, Result, bail};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -81,7 +81,7 @@ impl Ensemble {
         // This program; by another name where its file has been replaced.
         let program = std::env::current_exe().ok().filter(|path| path.is_file());
         let mut command = Command::new(program.unwrap_or_else(|| PathBuf::from("/proc/self/exe")));
-        command.arg0("redtap").args(["demo-service", role.name(), "--parent", &std::process::id().to_string()]);
+        command.arg0("redtap").args([SERVICE, role.name(), "--parent", &std::process::id().to_string()]);
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(cgroup.path());
         }

@@ -22,6 +22,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// The first word of its command line.
+pub(crate) const SERVICE: &str = "demo-service";
 /// Most connections that a service has open; more are closed at once.
 pub(super) const MAX_CONNECTIONS: usize = 32;
 
@@ -60,7 +62,8 @@ impl Role {
 }
 
 /// What a service is told.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = SERVICE)]
 pub(crate) struct Service {
     /// Which.
     #[arg(value_enum)]
