@@ -348,7 +348,20 @@ fn every_command_has_a_page_of_the_manual() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let mut pages: Vec<&str> = said.out.lines().collect();
     pages.sort_unstable();
-    let commands = ["completions", "config", "demo", "doctor", "man", "record", "replay", "run", "tail", "top"];
+    let commands = [
+        "completions",
+        "config",
+        "dashboards",
+        "demo",
+        "doctor",
+        "man",
+        "record",
+        "replay",
+        "rules",
+        "run",
+        "tail",
+        "top",
+    ];
     let wanted: Vec<String> = commands.iter().map(|name| format!("pages/redtap-{name}.1")).collect();
     assert_eq!(pages, [&wanted[..], &["pages/redtap.1".to_owned()]].concat());
     for page in pages {

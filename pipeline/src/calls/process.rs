@@ -3,7 +3,7 @@
 //! A thread says it where each request has a thread to itself. That cannot be asked for, so it is learned, and unlearned for good:
 //! - two requests of one thread at the same time (an event loop), an answer from another thread than the one that took the
 //!   request in (goroutines, pools), or an answer to the process's own call that another thread takes in than sent it: threads are **shared**;
-//! - [`TRUST`] requests that overlapped others, each with a thread to itself: threads are **exclusive**, until the contrary shows.
+//! - `TRUST` requests that overlapped others, each with a thread to itself: threads are **exclusive**, until the contrary shows.
 //!
 //! Bounds: [`MAX_SERVED`] requests. What falls out sooner than it should makes the time before it unknown, and nothing is tied there.
 
@@ -18,8 +18,11 @@ pub const MAX_SERVED: usize = 2_048;
 const TRUST: u32 = 16;
 /// Requests that a new one is compared with.
 const COMPARED: usize = 64;
-/// Calls after which a process that never answered any request is taken for one that only asks.
+/// Calls after which a process that never answered any request is taken for one that only asks ...
 const ONLY_ASKS: u32 = 16;
+/// ... once it has been known for so long. An answer may come here later than the calls that were made for it: `join` may wait
+/// for the other end ([`super::tie::LAG`]).
+const ONLY_ASKS_AFTER: Nanos = Nanos::SECOND;
 
 /// What the threads of a process say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub struct Process {
     answers: bool,
     /// Something that began before may be missing.
     missed: Nanos,
+    /// When it was first heard of.
+    first: Option<Nanos>,
     /// When it was last heard of.
     pub last: Nanos,
 }
@@ -82,8 +87,14 @@ impl Process {
 
     /// It asks often and has never answered anything: its calls are caused by nothing that can be seen.
     #[must_use]
-    pub fn only_asks(&self) -> bool {
-        !self.answers && self.asked >= ONLY_ASKS
+    pub fn only_asks(&self, now: Nanos) -> bool {
+        !self.answers && self.asked >= ONLY_ASKS && self.first.is_some_and(|first| now.since(first) >= ONLY_ASKS_AFTER)
+    }
+
+    /// It is heard of.
+    pub fn heard(&mut self, now: Nanos) {
+        self.first.get_or_insert(now);
+        self.last = now;
     }
 
     /// Nothing that was open at that moment is missing, as far as is known.

@@ -180,7 +180,7 @@ impl Tie {
             oldest.map(|pid| self.processes.remove(&pid));
         }
         let process = self.processes.entry(pid).or_default();
-        process.last = now;
+        process.heard(now);
         if exchange.side == Role::Server {
             process.serves(exchange, span);
         } else {
@@ -310,7 +310,7 @@ impl Tie {
         if exchange.trace.is_some() {
             return self.forwarded(held, waited);
         }
-        match self.cause(held) {
+        match self.cause(held, held.since + waited) {
             Cause::One(span) => self.below(held, span, Link::Thread, waited),
             Cause::NotYet if waited < HOLD => Fate::Wait(None),
             Cause::Ambiguous => {
@@ -335,16 +335,16 @@ impl Tie {
         let mut found = process.covering(exchange.start).filter(told);
         match (found.next(), found.next()) {
             (Some(one), None) => self.below(held, one.span, Link::Said(said.format), waited),
-            (None, _) if waited < OTHER_END && !process.only_asks() => Fate::Wait(None),
+            (None, _) if waited < OTHER_END && !process.only_asks(held.since + waited) => Fate::Wait(None),
             _ => Fate::Out(self.alone(held)),
         }
     }
 
     /// The request that the process was answering when it made this call, if only one can be meant.
-    fn cause(&mut self, held: &Held) -> Cause {
+    fn cause(&mut self, held: &Held, now: Nanos) -> Cause {
         let exchange = &held.joined.converged.exchange;
         let (at, tid, pid) = (exchange.start, exchange.asked_by, exchange.conn.owner.pid);
-        let Some(process) = self.processes.get(&pid).filter(|process| tid != 0 && !process.only_asks()) else {
+        let Some(process) = self.processes.get(&pid).filter(|process| tid != 0 && !process.only_asks(now)) else {
             return Cause::Nobody;
         };
         if process.threads() == Threads::Exclusive {

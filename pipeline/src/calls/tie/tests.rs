@@ -156,6 +156,18 @@ fn the_only_request_of_a_thread_is_the_cause_of_its_call() {
 }
 
 #[test]
+fn many_calls_before_the_first_answer_are_tied_to_it_when_it_comes() {
+    let mut tie = tie();
+    // Twenty calls of one request; the request is over after the last of them.
+    let mut all: Vec<One> = (0..20).map(|call| One::asked(1, 11, 10 + 4 * call, 12 + 4 * call)).collect();
+    all.push(One::served(1, 11, 0, 100));
+    let ids = run(&mut tie, &all, 2_000);
+    let request = ids[&all[20].span(&tie)];
+    let tied = all[..20].iter().filter(|call| ids[&call.span(&tie)].parent == Some(request.span)).count();
+    assert_eq!(tied, 20);
+}
+
+#[test]
 fn of_two_requests_at_once_in_an_event_loop_neither_is_guessed_even_when_the_longer_one_is_not_over() {
     let mut tie = tie();
     // The call is made under both; the one of 9 s is still open when the short one ends.
