@@ -12,6 +12,7 @@ mod run;
 mod signals;
 mod status;
 mod tail;
+mod ui;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -42,6 +43,8 @@ enum Command {
     Replay(replay::Replay),
     /// Print calls as they happen.
     Tail(tail::Tail),
+    /// Serve the web interface alone, for all agents that write to an engine. Needs no privileges.
+    Ui(ui::Ui),
     /// Print the effective configuration, and where each value comes from.
     Config(Probing),
     /// Print the rules of alarms for Prometheus.
@@ -160,6 +163,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         Some(Command::Record(record)) => record::record(&record),
         Some(Command::Replay(replay)) => replay::replay(&replay),
         Some(Command::Tail(options)) => tail::tail(&options),
+        Some(Command::Ui(options)) => ui::ui(&options),
         Some(Command::Config(probing)) => config::config(&probing),
         Some(Command::Rules(rules)) => rules::rules(&rules),
         Some(Command::Dashboards(options)) => dashboards::dashboards(&options),
