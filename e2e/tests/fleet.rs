@@ -194,18 +194,25 @@ fn a_fleet_is_the_sum_of_its_agents() {
 
     // Both agents count the 300; the topology does once.
     let of = |metrics: &Metrics, server: &str| metrics.sum(GRAPH, &[("server", server)]);
-    let all = edges(&ui.report("topology?last=5m"));
+    // What is fresher than a sample is not told from what another agent has not shown yet: wait until there is no such.
+    std::thread::sleep(Duration::from_secs(6));
+    let topology = ui.report("topology?last=5m");
+    let all = edges(&topology);
     let of_nginx: BTreeMap<_, _> = all.iter().filter(|((_, server), _)| server == "nginx").collect();
     let both = [&at_first, &at_second].map(|metrics| metrics.by(GRAPH, &[], &["client", "server"]));
     assert_eq!(of(&at_second, "nginx"), 340, "{both:?}");
     assert_eq!(of_nginx.values().copied().sum::<u64>(), 340, "{all:?} of {both:?}");
     assert_eq!(all[&("curl".to_owned(), "nginx".to_owned())], 300, "{all:?} of {both:?}");
+    let crossing = topology["edges"].as_array().unwrap().iter().find(|edge| edge["client"] == "curl").unwrap();
+    let red = &crossing["red"];
+    assert_eq!(whole(red["error_ratio"].as_f64().unwrap() * 300.0), 3, "{red}");
+    assert!(red["p50_seconds"].as_f64() > Some(0.0), "{red}");
     assert_eq!(of_nginx.len(), 2, "{all:?} of {both:?}");
     let redis_edge = all[&("redis-benchmark".to_owned(), "redis-server".to_owned())];
     assert_eq!(redis_edge, of(&at_first, "redis-server"), "{all:?}");
     assert_eq!(all.len(), 3, "{all:?} of {both:?}");
 
-    // An agent that begins anew counts from 0: nothing of before is lost, nothing is there twice.
+    // An agent that is gone leaves what it counted.
     first.stop().unwrap();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(shown(&ui.report("services?last=5m")), wanted);

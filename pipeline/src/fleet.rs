@@ -18,7 +18,7 @@ mod promql;
 use crate::export::client::{Client, ClientError, ClientSettings};
 use crate::history::{self, Recorded, View, floor, wall_seconds};
 use crate::reports::{Making, Range, ReportError, Reports, ServiceReport, Services, Topology};
-use edges::{Answers, Buckets, Margin};
+use edges::{Answers, Buckets};
 use engine::{Engine, Question};
 use gains::{Gains, Steps};
 use promql::{Matchers, Whole, Window, equal, spelled};
@@ -203,6 +203,12 @@ impl Fleet {
         let whole = whole(range);
         let name = |metric: Metric| metric.entry().prometheus;
         let all = |name: &str, by: &[&str]| Question::at(self.matchers.gained_in_all(name, "", by, whole), whole.at());
+        // Long enough to have a sample, however that falls.
+        let near = self.interval.saturating_add(self.interval.div_ceil(2));
+        let end = |at| {
+            let requests = name(Metric::ServiceGraphRequests);
+            Question::at(self.matchers.gained(requests, "", &PLACE, Window { step: near, shift: 0 }), at)
+        };
         let answers = self
             .engine
             .ask(vec![
@@ -213,6 +219,8 @@ impl Fleet {
                 all(&format!("{}_count", name(Metric::ServiceGraphServer)), &PLACE),
                 all(&bucket(Metric::ServiceGraphClient.entry()), &BUCKETS),
                 all(&bucket(Metric::ServiceGraphServer.entry()), &BUCKETS),
+                end(range.to),
+                end(range.from.saturating_add(i64::from(near))),
             ])
             .await?;
         let rows = |at: usize| answers.get(at).map_or(&[][..], |rows| rows.as_slice());
@@ -221,12 +229,17 @@ impl Fleet {
             gains.add((metric, &EDGE), Some(""), rows(at), |_| Some(0));
             Buckets::of(gains.totals())
         };
-        let fleet =
-            edges::Fleet::new(&Answers { targets: rows(1), requests: rows(2), failed: rows(3), at_server: rows(4) });
+        let fleet = edges::Fleet::new(&Answers {
+            targets: rows(1),
+            requests: rows(2),
+            failed: rows(3),
+            at_server: rows(4),
+            ends: [rows(7), rows(8)],
+        });
         let recorded = recorded(range, answers.first());
         let seconds = f64::from(range.step) * f64::from(u32::try_from(recorded.steps.len()).unwrap_or(0));
         let (at_client, at_server) = (buckets(Metric::ServiceGraphClient, 5), buckets(Metric::ServiceGraphServer, 6));
-        let edges = fleet.edges(Margin::of(self.interval, seconds), &at_client, &at_server);
+        let edges = fleet.edges(&at_client, &at_server);
         Ok(history::assemble(range, seconds, &fleet.watched(), edges::borrowed(&edges)))
     }
 }

@@ -11,7 +11,7 @@
 //!    the client's name, then of those that bear a name of its host, then of `user`. What is left are other callers.
 //!
 //! Where a name cannot be resolved nothing is taken: the edge is then shown from both ends. A remainder that the different moments
-//! of samples explain ([`Margin`]) is not shown. Bounds: those of the answers.
+//! of samples explain ([`Answers::ends`]) is not shown. Bounds: those of the answers.
 
 use super::engine::Row;
 use super::gains::whole;
@@ -46,18 +46,7 @@ struct Count {
     failed: f64,
 }
 
-/// The largest share of what a server's agents counted that may be left of it because samples are not of the same moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Margin(f64);
-
-impl Margin {
-    /// Two intervals of a range, at its mean rate.
-    pub(super) fn of(interval: u32, recorded: f64) -> Self {
-        Self(if recorded > 0.0 { (2.0 * f64::from(interval) / recorded).min(0.5) } else { 0.0 })
-    }
-}
-
-/// Answers to the questions of [`super::TOPOLOGY`].
+/// What the engine answered.
 #[derive(Debug)]
 pub(super) struct Answers<'a> {
     pub(super) targets: &'a [Row],
@@ -65,6 +54,8 @@ pub(super) struct Answers<'a> {
     pub(super) failed: &'a [Row],
     /// How often an agent saw requests at their server.
     pub(super) at_server: &'a [Row],
+    /// As `requests`, of about an interval at the end of the range and of one at its beginning.
+    pub(super) ends: [&'a [Row]; 2],
 }
 
 /// What is known of all agents.
@@ -78,6 +69,8 @@ pub(super) struct Fleet {
     answered: BTreeMap<Place, Count>,
     /// Seen at the server, whoever called.
     seen: BTreeMap<Place, f64>,
+    /// Requests so close to an end of the range that another agent's sample may be of before or after them.
+    unsure: BTreeMap<Place, f64>,
 }
 
 impl Fleet {
@@ -105,6 +98,9 @@ impl Fleet {
         }
         for row in answers.at_server {
             *fleet.seen.entry(place(row)).or_default() += value(row);
+        }
+        for row in answers.ends.into_iter().flatten() {
+            *fleet.unsure.entry(place(row)).or_default() += value(row);
         }
         fleet
     }
@@ -176,7 +172,7 @@ impl Fleet {
     }
 
     /// Each request once; durations come with [`Self::durations`].
-    pub(super) fn edges(&self, margin: Margin, at_client: &Buckets, at_server: &Buckets) -> BTreeMap<Edge, Sums> {
+    pub(super) fn edges(&self, at_client: &Buckets, at_server: &Buckets) -> BTreeMap<Edge, Sums> {
         let mut left = self.answered.clone();
         let mut edges: BTreeMap<Edge, Count> = BTreeMap::new();
         let mut resolved: BTreeMap<Edge, Edge> = BTreeMap::new();
@@ -199,7 +195,8 @@ impl Fleet {
         for (place, rest) in left {
             let all = self.answered.get(&place).copied().unwrap_or_default();
             let taken = all.requests - rest.requests;
-            if rest.requests < 0.5 || (taken > 0.0 && rest.requests <= all.requests * margin.0) {
+            let unsure = self.unsure.get(&place).copied().unwrap_or(0.0);
+            if rest.requests < 0.5 || (taken > 0.0 && rest.requests <= unsure) {
                 continue;
             }
             let sum = edges.entry(place.edge.clone()).or_default();

@@ -27,8 +27,11 @@ fn shown(
     at_server: &[Row],
 ) -> Vec<(String, u64, u64)> {
     let targets = rows(targets);
-    let fleet = Fleet::new(&Answers { targets: &targets, requests, failed, at_server });
-    let edges = fleet.edges(Margin::of(15, 900.0), &Buckets::default(), &Buckets::default());
+    of(&Answers { targets: &targets, requests, failed, at_server, ends: [&[], &[]] })
+}
+
+fn of(answers: &Answers<'_>) -> Vec<(String, u64, u64)> {
+    let edges = Fleet::new(answers).edges(&Buckets::default(), &Buckets::default());
     let one = |(edge, sums): (Edge, Sums)| (format!("{} {}", edge.0, edge.1), sums.requests, sums.failed);
     edges.into_iter().map(one).collect()
 }
@@ -54,10 +57,15 @@ fn what_is_left_are_other_callers() {
 #[test]
 fn a_remainder_that_moments_explain_is_none() {
     let requests = graph(&[("a:1", "web", "web", "orders", 1_000), ("b:1", "orders", "user", "orders", 1_030)]);
-    assert_eq!(shown(&[], &requests, &[], &[]), [edge("web orders", 1_000, 0)]);
+    let (end, beginning) =
+        (graph(&[("b:1", "orders", "user", "orders", 20)]), graph(&[("b:1", "orders", "user", "orders", 10)]));
+    let all = |ends: [&[Row]; 2]| of(&Answers { targets: &[], requests: &requests, failed: &[], at_server: &[], ends });
+    assert_eq!(all([&end, &beginning]), [edge("web orders", 1_000, 0)]);
+    assert_eq!(all([&end, &[]]), [edge("user orders", 30, 0), edge("web orders", 1_000, 0)]);
     // Nothing was taken: a small edge is an edge.
     let requests = graph(&[("b:1", "orders", "user", "orders", 1)]);
-    assert_eq!(shown(&[], &requests, &[], &[]), [edge("user orders", 1, 0)]);
+    let answers = Answers { targets: &[], requests: &requests, failed: &[], at_server: &[], ends: [&requests, &[]] };
+    assert_eq!(of(&answers), [edge("user orders", 1, 0)]);
 }
 
 #[test]
