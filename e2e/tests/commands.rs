@@ -361,6 +361,7 @@ fn every_command_has_a_page_of_the_manual() {
         "run",
         "tail",
         "top",
+        "ui",
     ];
     let wanted: Vec<String> = commands.iter().map(|name| format!("pages/redtap-{name}.1")).collect();
     assert_eq!(pages, [&wanted[..], &["pages/redtap.1".to_owned()]].concat());

@@ -16,6 +16,7 @@ mod signals;
 mod status;
 mod tail;
 mod top;
+mod ui;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -54,6 +55,9 @@ enum Command {
     Tail(tail::Tail),
     /// Show services, endpoints, edges and calls on a terminal, as they are now.
     Top(top::Top),
+    /// Serve the web interface alone, for all agents that write to an engine. Needs no privileges.
+    #[command(after_help = examples::UI)]
+    Ui(ui::Ui),
     /// Print the effective configuration, and where each value comes from.
     #[command(after_help = examples::CONFIG)]
     Config(Probing),
@@ -185,6 +189,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         Some(Command::Tail(options)) => tail::tail(&options),
         Some(Command::Top(options)) => top::top(&options),
         Some(Command::Man(options)) => man::man(&options, CommandLine::command()),
+        Some(Command::Ui(options)) => ui::ui(&options),
         Some(Command::Config(probing)) => config::config(&probing),
         Some(Command::Rules(rules)) => rules::rules(&rules),
         Some(Command::Dashboards(options)) => dashboards::dashboards(&options),

@@ -33,8 +33,17 @@ pub use file::FileError;
 pub use recorder::{Recorder, SAVE_EVERY};
 pub use view::MAX_STEPS;
 
+// What reports of a fleet are made with as well.
+pub(crate) use block::{BUCKETS, Gain, add};
+pub(crate) use durations::{Bounds, Durations};
+pub(crate) use series::Named;
+pub(crate) use service::service;
+pub(crate) use services::services;
+pub(crate) use topology::{Edges, Sums, assemble};
+pub(crate) use view::{Recorded, View};
+
 use crate::registry::Snapshot;
-use block::{Block, Gain};
+use block::Block;
 use parking_lot::Mutex;
 use series::Dictionary;
 use std::collections::VecDeque;
@@ -342,13 +351,13 @@ fn ordered(mut gains: Vec<(u32, Gain)>) -> Vec<(u32, Gain)> {
 }
 
 /// Now, seconds since the epoch.
-fn wall_seconds() -> i64 {
+pub(crate) fn wall_seconds() -> i64 {
     let wall = i128::from(crate::clock::monotonic().0) + i128::from(crate::clock::wall_offset_ns());
     i64::try_from(wall / 1_000_000_000).unwrap_or(0)
 }
 
 /// The multiple of `step` at or before a time.
-fn floor(at: i64, step: u32) -> i64 {
+pub(crate) fn floor(at: i64, step: u32) -> i64 {
     at - at.rem_euclid(i64::from(step))
 }
 

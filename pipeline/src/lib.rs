@@ -23,6 +23,7 @@ pub mod drain;
 pub mod edge;
 pub mod engine;
 pub mod export;
+pub mod fleet;
 pub mod governor;
 pub mod history;
 pub mod http;

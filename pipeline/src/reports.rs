@@ -261,6 +261,8 @@ pub trait Reports: Send + Sync + 'static {
     fn service(&self, name: &str, range: Range) -> Making<'_, Option<ServiceReport>>;
     /// Who calls whom.
     fn topology(&self, range: Range) -> Making<'_, Topology>;
+    /// Where the numbers are kept: `history` or `engine`.
+    fn source(&self) -> &'static str;
 }
 
 #[cfg(test)]

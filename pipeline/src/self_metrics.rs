@@ -171,6 +171,9 @@ impl SelfMetrics {
             all.describe(name, help);
         }
         all.gauge("redtap_build_info", vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0);
+        let started = i128::from(crate::clock::monotonic().0) + i128::from(crate::clock::wall_offset_ns());
+        let started = u64::try_from(started / 1_000_000_000).unwrap_or(0);
+        all.gauge("redtap_start_time_seconds", Vec::new(), float(started));
         all
     }
 
@@ -484,6 +487,7 @@ fn float(value: u64) -> f64 {
 /// One sentence a metric; `docs/metrics.md` has the same (a test compares).
 pub const HELP: &[(&str, &str)] = &[
     ("redtap_build_info", "Version of the agent; always 1."),
+    ("redtap_start_time_seconds", "When the agent began, seconds since the epoch."),
     ("redtap_ring_fill_bytes", "Bytes in the ring that are not given back to the kernel yet."),
     ("redtap_ring_capacity_bytes", "Bytes of the ring."),
     ("redtap_drain_records_total", "Records read as the kernel wrote them."),

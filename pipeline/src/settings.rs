@@ -19,6 +19,7 @@ mod read;
 mod remote_write;
 mod show;
 mod standard;
+mod ui;
 
 pub use alarms::{AlarmSettings, Receiver};
 pub use error::{Problem, SettingsError};
@@ -235,6 +236,8 @@ pub struct Settings {
     pub alarms: AlarmSettings,
     /// Section `remote_write`; none: it is off.
     pub remote_write: Option<RemoteWriteSettings>,
+    /// Section `ui`: the engine that reports come from; none: the agent's own history.
+    pub fleet: Option<crate::fleet::FleetSettings>,
     /// `log.level`.
     pub log_level: tracing::level_filters::LevelFilter,
 }
@@ -299,6 +302,7 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         otlp: otlp::read(reader),
         alarms: alarms::read(reader),
         remote_write: remote_write::remote_write(reader),
+        fleet: ui::read(reader),
         log_level: log_level(reader),
     }
 }

@@ -15,6 +15,7 @@ use redtap::calls::Calls;
 use redtap::calls::opened::Shards;
 use redtap::clock;
 use redtap::export::Exporters;
+use redtap::fleet::Fleet;
 use redtap::governor::Governor;
 use redtap::history::{History, Recorder};
 use redtap::http::{Access, HttpServer, Surface, Tls};
@@ -83,7 +84,10 @@ pub(super) fn run_within(settings: &Settings, table: bool, around: &mut dyn Arou
     }));
     let history = history(settings);
     let shown = Arc::new(Shown::new(Arc::clone(&registry), Arc::clone(&history)));
-    // Their certificates are read before anything is attached.
+    // Certificates are read before anything is attached.
+    if let Some(fleet) = fleet(settings)? {
+        shown.report_from(Arc::new(fleet));
+    }
     let planned = exporters::planned(settings, &shown)?;
     let server = HttpServer::start(settings.http.listen, surface(settings)?, shown.clone())?;
     shown.count_http(Arc::clone(server.counters()));
@@ -108,7 +112,7 @@ pub(super) fn run_within(settings: &Settings, table: bool, around: &mut dyn Arou
     if clean { Ok(ExitCode::SUCCESS) } else { Err(anyhow!("not everything could be drained within {STOP_WITHIN:?}")) }
 }
 
-fn log(settings: &Settings) {
+pub(super) fn log(settings: &Settings) {
     // A subscriber that is there already (in tests) stays.
     let _ = tracing_subscriber::fmt()
         .with_max_level(settings.log_level)
@@ -131,8 +135,16 @@ fn history(settings: &Settings) -> Arc<History> {
     Arc::new(history)
 }
 
+/// The engine that reports come from.
+pub(super) fn fleet(settings: &Settings) -> Result<Option<Fleet>> {
+    let Some(wanted) = settings.fleet.clone() else { return Ok(None) };
+    let fleet = Fleet::new(wanted).context("ui.query_url")?;
+    tracing::info!(engine = fleet.engine(), "reports come from an engine");
+    Ok(Some(fleet))
+}
+
 /// Who may ask, and how.
-fn surface(settings: &Settings) -> Result<Surface> {
+pub(super) fn surface(settings: &Settings) -> Result<Surface> {
     let http = &settings.http;
     let token = http.token.read()?;
     if token.is_none() && !http.listen.ip().to_canonical().is_loopback() {

@@ -11,6 +11,7 @@ use redtap::calls::Calls;
 use redtap::clock;
 use redtap::conservation::{Conservation, KernelCounts, ShardReport};
 use redtap::export::{Account, Gather, Gathered};
+use redtap::fleet::Fleet;
 use redtap::governor::{self, Governor};
 use redtap::history::History;
 use redtap::http::{Backend, HttpCounters};
@@ -46,6 +47,8 @@ pub(super) struct Live {
 pub(super) struct Shown {
     registry: Arc<Registry>,
     history: Arc<History>,
+    /// Reports come from there, instead of from the history.
+    fleet: OnceLock<Arc<Fleet>>,
     own: Mutex<SelfMetrics>,
     live: OnceLock<Live>,
     http: OnceLock<Arc<HttpCounters>>,
@@ -60,6 +63,7 @@ impl Shown {
         Self {
             registry,
             history,
+            fleet: OnceLock::new(),
             own: Mutex::new(SelfMetrics::new()),
             live: OnceLock::new(),
             http: OnceLock::new(),
@@ -68,6 +72,11 @@ impl Shown {
             ready: AtomicBool::new(false),
             started: clock::monotonic(),
         }
+    }
+
+    /// From now on reports come from an engine.
+    pub(super) fn report_from(&self, fleet: Arc<Fleet>) {
+        let _ = self.fleet.set(fleet);
     }
 
     /// The endpoint's counters, once it runs.
@@ -255,7 +264,10 @@ impl Backend for Shown {
     }
 
     fn reports(&self) -> Option<Arc<dyn Reports>> {
-        Some(self.history.clone())
+        Some(match self.fleet.get() {
+            Some(fleet) => Arc::<Fleet>::clone(fleet),
+            None => Arc::<History>::clone(&self.history),
+        })
     }
 
     fn calls(&self) -> Option<Arc<Calls>> {
@@ -279,6 +291,8 @@ impl Backend for Shown {
         let shards: Vec<Value> = reports.iter().enumerate().map(|(number, report)| shard(number, report)).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "reports": self.fleet.get().map_or_else(|| self.history.source(), |fleet| fleet.source()),
+            "engine": self.fleet.get().map(|fleet| fleet.engine()),
             "ready": self.ready(),
             "uptime_seconds": clock::monotonic().since(self.started).as_secs_f64(),
             "rung": probe.map(|probe| probe.rung().name()),

@@ -6,8 +6,8 @@
 //! **Invariant:** no secret is in `Debug`, a log line or an error: passwords and tokens are [`Secret`]s, headers of the
 //! configuration are marked sensitive, and what a receiver said is searched for both before anyone sees it.
 //!
-//! Bounds: a request ends after [`ClientSettings::timeout`] in all; of an answer [`MAX_ANSWER`] bytes are read, of a
-//! refusal [`MAX_REASON`]. Redirections are not followed: a body and its credentials go where the configuration says.
+//! Bounds: a request ends after [`ClientSettings::timeout`] in all; of an answer [`MAX_ANSWER`] bytes are read ([`Request::reading`]:
+//! more), of a refusal [`MAX_REASON`]. Redirections are not followed: a body and its credentials go where the configuration says.
 //! Proxies are those of the configuration, never of the environment.
 //!
 //! Absent: retrying (see [`super::backoff`]), counting, compression, reading certificates anew while running.
@@ -148,25 +148,40 @@ pub struct Request {
     headers: HeaderMap,
     body: Bytes,
     retryable: Retryable,
+    most: usize,
 }
 
 impl Request {
     /// A `POST` to the URL of the settings.
     #[must_use]
     pub fn post(body: Bytes, retryable: Retryable) -> Self {
-        Self { method: Method::POST, url: None, headers: HeaderMap::new(), body, retryable }
+        Self { method: Method::POST, url: None, headers: HeaderMap::new(), body, retryable, most: MAX_ANSWER }
     }
 
     /// A `GET` of the URL of the settings.
     #[must_use]
     pub fn get(retryable: Retryable) -> Self {
-        Self { method: Method::GET, url: None, headers: HeaderMap::new(), body: Bytes::new(), retryable }
+        Self {
+            method: Method::GET,
+            url: None,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            retryable,
+            most: MAX_ANSWER,
+        }
     }
 
     /// To this URL instead, made from that of the settings: credentials go there.
     #[must_use]
     pub fn to(mut self, url: Url) -> Self {
         self.url = Some(url);
+        self
+    }
+
+    /// Of whose answer so many bytes are read, instead of [`MAX_ANSWER`].
+    #[must_use]
+    pub fn reading(mut self, most: usize) -> Self {
+        self.most = most;
         self
     }
 
@@ -239,7 +254,7 @@ impl Client {
             }
             // The status is the answer; a body that breaks off changes nothing of it.
             Meaning::Delivered => {
-                let body = beginning(&mut response, MAX_ANSWER).await;
+                let body = beginning(&mut response, request.most).await;
                 Outcome::Delivered(Answer { status, headers, body })
             }
             Meaning::Refused => {
@@ -288,7 +303,7 @@ async fn beginning(response: &mut reqwest::Response, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         let room = most.saturating_sub(body.len());
-        body.extend(chunk.iter().take(room));
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         if body.len() >= most {
             break;
         }

@@ -10,21 +10,21 @@ use redtap_stages::metric::MAX_BUCKETS;
 use std::sync::Arc;
 
 /// Buckets of a gain; the last used one of a histogram is +Inf.
-pub(super) const BUCKETS: usize = MAX_BUCKETS + 1;
+pub(crate) const BUCKETS: usize = MAX_BUCKETS + 1;
 /// What a series gained in a step, by bucket.
-pub(super) type Gain = [u64; BUCKETS];
+pub(crate) type Gain = [u64; BUCKETS];
 
 /// What all series gained in one step. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// Beginning of the step, seconds since the epoch; a multiple of the step.
-    pub(super) start: i64,
+    pub(crate) start: i64,
     /// The entries.
-    pub(super) bytes: Arc<[u8]>,
+    pub(crate) bytes: Arc<[u8]>,
 }
 
 /// Bytes that a block takes besides its entries: itself in its queue, and the counts in front of shared bytes.
-pub(super) const BLOCK_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<usize>();
+pub(crate) const BLOCK_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<usize>();
 
 /// Why bytes are no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum BlockError {
 
 impl Block {
     /// Of entries whose series ascend. An entry that gained nothing is left out.
-    pub(super) fn of(start: i64, entries: impl IntoIterator<Item = (u32, Gain)>) -> Self {
+    pub(crate) fn of(start: i64, entries: impl IntoIterator<Item = (u32, Gain)>) -> Self {
         let mut bytes = Vec::new();
         let mut next = 0_u32;
         for (series, gain) in entries {
@@ -60,17 +60,17 @@ impl Block {
     }
 
     /// Bytes that it takes.
-    pub(super) fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         self.bytes.len() + BLOCK_OVERHEAD
     }
 
     /// Its entries. Ends early where the bytes are none; [`Self::check`] tells.
-    pub(super) fn entries(&self) -> Entries<'_> {
+    pub(crate) fn entries(&self) -> Entries<'_> {
         Entries { bytes: &self.bytes, next: 0 }
     }
 
     /// Looks at every byte: for blocks that come from a file.
-    pub(super) fn check(&self, series: u32) -> Result<(), BlockError> {
+    pub(crate) fn check(&self, series: u32) -> Result<(), BlockError> {
         let mut entries = self.entries();
         while let Some((id, _)) = entries.read()? {
             if id >= series {
@@ -81,7 +81,7 @@ impl Block {
     }
 
     /// The entries of several steps as one, which begins at `start`.
-    pub(super) fn merged(start: i64, blocks: &[Self]) -> Self {
+    pub(crate) fn merged(start: i64, blocks: &[Self]) -> Self {
         let mut sources: Vec<_> = blocks.iter().map(|block| block.entries().peekable()).collect();
         let mut merged: Vec<(u32, Gain)> = Vec::new();
         while let Some(least) = sources.iter_mut().filter_map(|source| source.peek().map(|entry| entry.0)).min() {
@@ -98,7 +98,7 @@ impl Block {
 }
 
 /// Adds what was gained.
-pub(super) fn add(total: &mut Gain, gain: &Gain) {
+pub(crate) fn add(total: &mut Gain, gain: &Gain) {
     for (total, n) in total.iter_mut().zip(gain) {
         *total = total.saturating_add(*n);
     }
@@ -106,7 +106,7 @@ pub(super) fn add(total: &mut Gain, gain: &Gain) {
 
 /// Reads a block.
 #[derive(Debug, Clone)]
-pub(super) struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     bytes: &'a [u8],
     next: u32,
 }
@@ -145,7 +145,7 @@ impl Iterator for Entries<'_> {
 }
 
 /// Appends a number: seven bits a byte, the lowest first; the highest bit says that more follows.
-pub(super) fn write(bytes: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn write(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
         value >>= 7;
@@ -154,7 +154,7 @@ pub(super) fn write(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Reads such a number off the front.
-pub(super) fn read(bytes: &mut &[u8]) -> Result<u64, BlockError> {
+pub(crate) fn read(bytes: &mut &[u8]) -> Result<u64, BlockError> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(BlockError::Number)?;

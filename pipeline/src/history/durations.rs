@@ -10,7 +10,7 @@ use redtap_stages::metric::{BOUNDS_DATABASE, BOUNDS_REQUEST, Kind, Metric};
 
 /// Which bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bounds {
+pub(crate) enum Bounds {
     /// [`BOUNDS_REQUEST`].
     Request,
     /// [`BOUNDS_DATABASE`].
@@ -19,7 +19,7 @@ pub(super) enum Bounds {
 
 impl Bounds {
     /// Those of a metric; `None`: it is a counter.
-    pub(super) fn of(metric: Metric) -> Option<Self> {
+    pub(crate) fn of(metric: Metric) -> Option<Self> {
         match metric.entry().kind {
             Kind::Counter => None,
             Kind::Histogram(bounds) if bounds == BOUNDS_DATABASE => Some(Self::Database),
@@ -30,31 +30,31 @@ impl Bounds {
 
 /// Counts of durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Durations {
+pub(crate) struct Durations {
     request: Gain,
     database: Gain,
 }
 
 impl Durations {
-    pub(super) fn add(&mut self, bounds: Bounds, gain: &Gain) {
+    pub(crate) fn add(&mut self, bounds: Bounds, gain: &Gain) {
         match bounds {
             Bounds::Request => add(&mut self.request, gain),
             Bounds::Database => add(&mut self.database, gain),
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         add(&mut self.request, &other.request);
         add(&mut self.database, &other.database);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         total(&self.request).saturating_add(total(&self.database))
     }
 
     /// The duration, in seconds, that a share of the requests did not exceed; `None` without requests. Where it lies in the last
     /// bucket, which has no upper bound, the last bound.
-    pub(super) fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [Option<f64>; N] {
+    pub(crate) fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [Option<f64>; N] {
         let grid = match (total(&self.request), total(&self.database)) {
             (0, 0) => return [None; N],
             (_, 0) => BOUNDS_REQUEST.to_vec(),
@@ -113,13 +113,13 @@ fn quantile(cells: &[f64], grid: &[f64], share: f64) -> Option<f64> {
 
 /// The rows of a heat map: durations of several steps by common buckets.
 #[derive(Debug)]
-pub(super) struct Rows {
-    pub(super) bounds: Vec<f64>,
+pub(crate) struct Rows {
+    pub(crate) bounds: Vec<f64>,
 }
 
 impl Rows {
     /// Those that suit everything in `all`: the bounds that it has, or those that both kinds have, so that counts stay whole.
-    pub(super) fn suiting(all: &Durations) -> Self {
+    pub(crate) fn suiting(all: &Durations) -> Self {
         let bounds = match (total(&all.request), total(&all.database)) {
             (_, 0) => BOUNDS_REQUEST.to_vec(),
             (0, _) => BOUNDS_DATABASE.to_vec(),
@@ -129,7 +129,7 @@ impl Rows {
     }
 
     /// Counts by row, the last without an upper bound.
-    pub(super) fn counts(&self, of: &Durations) -> Vec<f64> {
+    pub(crate) fn counts(&self, of: &Durations) -> Vec<f64> {
         let mut rows = vec![0.0; self.bounds.len() + 1];
         for (bounds, gain) in [(BOUNDS_REQUEST, &of.request), (BOUNDS_DATABASE, &of.database)] {
             for (at, &n) in gain.iter().enumerate().filter(|(_, n)| **n > 0) {
@@ -146,7 +146,7 @@ impl Rows {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests within a day are below 2^53")]
-pub(super) fn float(n: u64) -> f64 {
+pub(crate) fn float(n: u64) -> f64 {
     n as f64
 }
 

@@ -23,4 +23,8 @@ impl Reports for History {
     fn topology(&self, range: Range) -> Making<'_, Topology> {
         Box::pin(async move { Ok(topology::topology(&self.view(range)?)) })
     }
+
+    fn source(&self) -> &'static str {
+        "history"
+    }
 }

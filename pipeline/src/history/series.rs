@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 /// The labels of a series.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// The metric.
-    pub(super) metric: Metric,
+    pub(crate) metric: Metric,
     /// Service, its namespace (empty: none), then the labels' values, in the order of `labels`.
     texts: Box<[Box<str>]>,
     /// Names of the labels that are there.
@@ -24,7 +24,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn new(metric: Metric, service: &str, namespace: &str, labels: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn new(metric: Metric, service: &str, namespace: &str, labels: &[(&'static str, &str)]) -> Self {
         let texts = [service, namespace].into_iter().chain(labels.iter().map(|label| label.1));
         Self { metric, texts: texts.map(Into::into).collect(), labels: labels.iter().map(|label| label.0).collect() }
     }
@@ -35,26 +35,26 @@ impl Named {
         Self::new(series.metric, series.service.as_str(), namespace, &labels)
     }
 
-    pub(super) fn service(&self) -> &str {
+    pub(crate) fn service(&self) -> &str {
         self.texts.first().map_or("", |text| text)
     }
 
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.texts.get(1).map_or("", |text| text)
     }
 
     /// Names and values of the labels that are there.
-    pub(super) fn labels(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.labels.iter().copied().zip(self.texts.iter().skip(2).map(|text| &**text))
     }
 
     /// The value of a label; empty without it.
-    pub(super) fn label(&self, name: &str) -> &str {
+    pub(crate) fn label(&self, name: &str) -> &str {
         self.labels().find(|label| label.0 == name).map_or("", |label| label.1)
     }
 
     /// The value of the label that the metric's table says comes from there; empty without it.
-    pub(super) fn from(&self, source: Source) -> &str {
+    pub(crate) fn from(&self, source: Source) -> &str {
         let entry = self.metric.entry().labels.iter().find(|label| label.source == source);
         entry.map_or("", |label| self.label(label.name))
     }

@@ -85,7 +85,7 @@ impl<K: Copy + Eq + std::hash::Hash, V: Default> Table<K, V> {
 }
 
 /// Makes the report; `None`: nothing of that name gained anything.
-pub(super) fn service(view: &View, name: &str) -> Option<ServiceReport> {
+pub(crate) fn service(view: &View, name: &str) -> Option<ServiceReport> {
     let mut sums = Sums {
         places: Vec::new(),
         namespaces: BTreeSet::new(),

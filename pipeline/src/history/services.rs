@@ -32,7 +32,7 @@ struct Half {
 }
 
 /// Makes the report.
-pub(super) fn services(view: &View) -> Services {
+pub(crate) fn services(view: &View) -> Services {
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     let mut sums = Sums::default();
     for named in view.names() {
@@ -110,7 +110,7 @@ impl One {
 }
 
 /// The name of the protocol of a series.
-pub(super) fn protocol(named: &Named) -> &str {
+pub(crate) fn protocol(named: &Named) -> &str {
     match named.metric {
         Metric::HttpServerRequestDuration | Metric::HttpClientRequestDuration => {
             if named.from(Source::Version) == "2" {

@@ -7,20 +7,24 @@ use super::block::Gain;
 use super::durations::Durations;
 use super::series::{add_at, total};
 use super::view::{View, kind, red};
-use crate::reports::{Node, NodeKind, Topology, TopologyEdge};
+use crate::reports::{Node, NodeKind, Range, Topology, TopologyEdge};
 use redtap_stages::metric::Metric;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of callers that nothing is known of.
 const USER: &str = "user";
 
-#[derive(Debug, Default)]
-struct Sums {
-    requests: u64,
-    failed: u64,
-    at_client: Durations,
-    at_server: Durations,
+/// What is known of an edge.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sums {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) at_client: Durations,
+    pub(crate) at_server: Durations,
 }
+
+/// Edges by client, server and type of connection.
+pub(crate) type Edges<'a> = BTreeMap<(&'a str, &'a str, &'a str), Sums>;
 
 impl Sums {
     fn add(&mut self, metric: Metric, gain: &Gain) {
@@ -46,11 +50,11 @@ impl Sums {
 }
 
 /// Makes the report.
-pub(super) fn topology(view: &View) -> Topology {
+pub(crate) fn topology(view: &View) -> Topology {
     let mut totals: Vec<Gain> = Vec::new();
     view.walk(&mut totals, add_at, |_, _| {});
     let mut watched: BTreeSet<&str> = BTreeSet::new();
-    let mut edges: BTreeMap<(&str, &str, &str), Sums> = BTreeMap::new();
+    let mut edges = Edges::new();
     for (named, gain) in view.names().zip(&totals) {
         let Some(named) = named.filter(|_| gain.iter().any(|&n| n > 0)) else { continue };
         if kind(named.metric).is_some() {
@@ -60,10 +64,14 @@ pub(super) fn topology(view: &View) -> Topology {
         let key = (named.label("client"), named.label("server"), named.label("connection_type"));
         edges.entry(key).or_default().add(named.metric, gain);
     }
+    assemble(view.range, view.recorded(), &watched, edges)
+}
+
+/// The report of these services and edges, over so many recorded seconds.
+pub(crate) fn assemble(range: Range, seconds: f64, watched: &BTreeSet<&str>, mut edges: Edges<'_>) -> Topology {
     // Durations may arrive at a server a moment after its client has counted the request: no edge yet.
     edges.retain(|_, sums| sums.requests > 0);
-    let seconds = view.recorded();
-    let nodes = nodes(&watched, &edges, seconds);
+    let nodes = nodes(watched, &edges, seconds);
     let edges = edges
         .into_iter()
         .map(|((client, server, connection_type), sums)| TopologyEdge {
@@ -73,10 +81,10 @@ pub(super) fn topology(view: &View) -> Topology {
             red: red(sums.requests, sums.failed, sums.durations(), seconds),
         })
         .collect();
-    Topology { range: view.range, nodes, edges }
+    Topology { range, nodes, edges }
 }
 
-fn nodes(watched: &BTreeSet<&str>, edges: &BTreeMap<(&str, &str, &str), Sums>, seconds: f64) -> Vec<Node> {
+fn nodes(watched: &BTreeSet<&str>, edges: &Edges<'_>, seconds: f64) -> Vec<Node> {
     let mut nodes: BTreeMap<&str, (NodeKind, Sums)> =
         watched.iter().map(|name| (*name, (NodeKind::Service, Sums::default()))).collect();
     for (&(client, server, connection_type), sums) in edges {

@@ -6,6 +6,7 @@ use super::series::Named;
 use super::{COARSE, COARSE_KEPT, FINE, FINE_KEPT, History, floor};
 use crate::reports::{Range, Red, RedOverTime, ReportError};
 use redtap_stages::metric::{Metric, Source};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most steps of a range: what a screen shows.
@@ -15,8 +16,8 @@ const STEPS: [u32; 10] = [FINE, 10, 15, 30, COARSE, 120, 180, 240, 360, 600];
 
 /// The steps of a range.
 #[derive(Debug)]
-pub(super) struct View {
-    pub(super) range: Range,
+pub(crate) struct View {
+    pub(crate) range: Range,
     names: Vec<Option<Arc<Named>>>,
     blocks: Vec<Block>,
     /// Seconds of one block.
@@ -25,7 +26,7 @@ pub(super) struct View {
 
 impl History {
     /// The last `seconds` before `until` (or before `now`), in at most [`MAX_STEPS`] steps.
-    pub(super) fn range_at(&self, now: i64, seconds: u32, until: Option<i64>) -> Result<Range, ReportError> {
+    pub(crate) fn range_at(&self, now: i64, seconds: u32, until: Option<i64>) -> Result<Range, ReportError> {
         let end = until.unwrap_or(now).min(now);
         let refuse = |why: String| {
             let from = end.saturating_sub(i64::from(seconds));
@@ -64,7 +65,7 @@ impl History {
     }
 
     /// What is kept of a range.
-    pub(super) fn view(&self, range: Range) -> Result<View, ReportError> {
+    pub(crate) fn view(&self, range: Range) -> Result<View, ReportError> {
         let refuse = |why: &str| {
             let Range { from, to, .. } = range;
             Err(ReportError::Range { from, to, why: why.to_owned() })
@@ -83,15 +84,38 @@ impl History {
     }
 }
 
+/// What was recorded of a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// Seconds of a step.
+    pub(crate) seconds: u32,
+    /// Numbers of the steps that were.
+    pub(crate) steps: BTreeSet<usize>,
+}
+
 impl View {
+    /// Of gains that are kept elsewhere: series by number, and by the number of a step what they gained, series ascending.
+    pub(crate) fn of(
+        range: Range,
+        recorded: Recorded,
+        names: Vec<Option<Arc<Named>>>,
+        mut gained: BTreeMap<usize, Vec<(u32, Gain)>>,
+    ) -> Self {
+        let steps: BTreeSet<usize> = recorded.steps.into_iter().chain(gained.keys().copied()).collect();
+        let start = |step: usize| range.from + i64::from(range.step) * i64::try_from(step).unwrap_or(i64::MAX);
+        let blocks = steps.into_iter().filter(|step| *step < range.steps());
+        let blocks = blocks.map(|step| Block::of(start(step), gained.remove(&step).unwrap_or_default())).collect();
+        Self { range, names, blocks, base: recorded.seconds }
+    }
+
     /// Series by number.
-    pub(super) fn names(&self) -> impl Iterator<Item = Option<&Named>> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = Option<&Named>> {
         self.names.iter().map(Option::as_deref)
     }
 
     /// Calls `gained` with what each series gained in each part of a step, then `over` with the seconds of the step that were
     /// recorded; for each step.
-    pub(super) fn walk<T>(&self, of: &mut T, gained: impl Fn(&mut T, u32, &Gain), over: impl Fn(&mut T, u32)) {
+    pub(crate) fn walk<T>(&self, of: &mut T, gained: impl Fn(&mut T, u32, &Gain), over: impl Fn(&mut T, u32)) {
         let mut blocks = self.blocks.iter().peekable();
         let mut end = self.range.from;
         for _ in 0..self.range.steps() {
@@ -106,20 +130,20 @@ impl View {
     }
 
     /// Seconds of the range that were recorded.
-    pub(super) fn recorded(&self) -> f64 {
+    pub(crate) fn recorded(&self) -> f64 {
         f64::from(self.base) * float(self.blocks.len() as u64)
     }
 }
 
 /// Which end of a request was watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Served,
     Called,
 }
 
 impl Side {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Served => "served",
             Self::Called => "called",
@@ -128,7 +152,7 @@ impl Side {
 }
 
 /// What a metric of requests is about; `None`: it is one of the service graph.
-pub(super) fn kind(metric: Metric) -> Option<(Side, &'static str)> {
+pub(crate) fn kind(metric: Metric) -> Option<(Side, &'static str)> {
     match metric {
         Metric::HttpServerRequestDuration => Some((Side::Served, "http")),
         Metric::HttpClientRequestDuration => Some((Side::Called, "http")),
@@ -149,15 +173,15 @@ pub(super) fn kind(metric: Metric) -> Option<(Side, &'static str)> {
 
 /// A series of requests, as far as rate, errors and duration need it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kindred {
-    pub(super) side: Side,
-    pub(super) kind: &'static str,
-    pub(super) bounds: Bounds,
-    pub(super) failed: bool,
+pub(crate) struct Kindred {
+    pub(crate) side: Side,
+    pub(crate) kind: &'static str,
+    pub(crate) bounds: Bounds,
+    pub(crate) failed: bool,
 }
 
 impl Kindred {
-    pub(super) fn of(named: &Named) -> Option<Self> {
+    pub(crate) fn of(named: &Named) -> Option<Self> {
         let (side, kind) = kind(named.metric)?;
         let bounds = Bounds::of(named.metric)?;
         Some(Self { side, kind, bounds, failed: !named.from(Source::Fault).is_empty() })
@@ -166,13 +190,13 @@ impl Kindred {
 
 /// Requests, those that failed, and how long they took.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tally {
-    pub(super) durations: Durations,
-    pub(super) failed: u64,
+pub(crate) struct Tally {
+    pub(crate) durations: Durations,
+    pub(crate) failed: u64,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, kindred: Kindred, gain: &Gain) {
+    pub(crate) fn add(&mut self, kindred: Kindred, gain: &Gain) {
         self.durations.add(kindred.bounds, gain);
         if kindred.failed {
             self.failed = self.failed.saturating_add(super::series::total(gain));
@@ -180,13 +204,13 @@ impl Tally {
     }
 
     /// Over so many seconds; `None` without requests.
-    pub(super) fn red(&self, seconds: f64) -> Option<Red> {
+    pub(crate) fn red(&self, seconds: f64) -> Option<Red> {
         let requests = self.durations.count();
         (requests > 0).then(|| red(requests, self.failed, &self.durations, seconds))
     }
 
     /// Appends itself as a step of which so many seconds were recorded, and begins anew.
-    pub(super) fn end_step(&mut self, recorded: u32, over_time: &mut RedOverTime) {
+    pub(crate) fn end_step(&mut self, recorded: u32, over_time: &mut RedOverTime) {
         let Self { durations, failed } = std::mem::take(self);
         let requests = float(durations.count());
         let [p50, p90, p99] = durations.quantiles([0.5, 0.9, 0.99]).map(|value| value.map(rounded));
@@ -199,7 +223,7 @@ impl Tally {
 }
 
 /// The numbers of so many requests in so many seconds.
-pub(super) fn red(requests: u64, failed: u64, durations: &Durations, seconds: f64) -> Red {
+pub(crate) fn red(requests: u64, failed: u64, durations: &Durations, seconds: f64) -> Red {
     let [p50_seconds, p90_seconds, p99_seconds] = durations.quantiles([0.5, 0.9, 0.99]);
     Red {
         requests: float(requests),
@@ -212,7 +236,7 @@ pub(super) fn red(requests: u64, failed: u64, durations: &Durations, seconds: f6
 }
 
 /// To six digits: lists of many values are for drawing.
-pub(super) fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }

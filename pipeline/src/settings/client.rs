@@ -1,6 +1,6 @@
 //! How to reach a receiver: the keys that every section of an exporter has, read alike.
 //!
-//! `url` (empty: none), `timeout`, `basic_user`, `basic_password`, `basic_password_file`, `bearer_token`,
+//! A section may have them with something before their names (`ui.query_url`). `url` (empty: none), `timeout`, `basic_user`, `basic_password`, `basic_password_file`, `bearer_token`,
 //! `bearer_token_file`, `headers`, `tls_ca_file`, `tls_cert_file`, `tls_key_file`, `tls_server_name`, `tls_insecure`, `proxy`.
 
 use super::read::Reader;
@@ -16,13 +16,13 @@ use std::time::Duration;
 
 /// The receiver of `section`; none if its `url` is empty. The other keys are checked all the same.
 pub(super) fn client(reader: &mut Reader<'_>, section: &str) -> Option<ClientSettings> {
-    let url = reader.url(&format!("{section}.url"));
+    let url = reader.url(&key(section, "url"));
     client_at(reader, section, url)
 }
 
 /// The same, of a section that names its URLs another way.
 pub(super) fn client_at(reader: &mut Reader<'_>, section: &str, url: Option<Url>) -> Option<ClientSettings> {
-    let key = |name: &str| format!("{section}.{name}");
+    let key = |name: &str| key(section, name);
     let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=Duration::from_secs(300));
     let auth = auth(reader, section);
     let headers = headers(reader, &key("headers"));
@@ -41,26 +41,31 @@ pub(super) fn client_at(reader: &mut Reader<'_>, section: &str, url: Option<Url>
     Some(ClientSettings { url: url?, timeout, auth, headers, tls, proxy })
 }
 
+/// The key of that name in a section; of one that ends in `_`, one whose name begins with what comes after the dot.
+fn key(section: &str, name: &str) -> String {
+    if section.ends_with('_') { format!("{section}{name}") } else { format!("{section}.{name}") }
+}
+
 fn auth(reader: &mut Reader<'_>, section: &str) -> Auth {
-    let user = reader.text(&format!("{section}.basic_user"));
+    let user = reader.text(&key(section, "basic_user"));
     let password = secret(reader, section, "basic_password");
     let token = secret(reader, section, "bearer_token");
-    let key = format!("{section}.basic_user");
+    let place = key(section, "basic_user");
     match (user, password, token) {
         (Some(user), _, Some(_)) => {
-            reader.problem(&key, &user, "is written besides bearer_token", "keep one of the two");
+            reader.problem(&place, &user, "is written besides bearer_token", "keep one of the two");
             Auth::None
         }
         (Some(user), _, None) if user.contains(':') => {
-            reader.problem(&key, &user, "has a colon, which ends the name (RFC 7617)", "write the name without it");
+            reader.problem(&place, &user, "has a colon, which ends the name (RFC 7617)", "write the name without it");
             Auth::None
         }
         (Some(user), password, None) => {
             Auth::Basic { user, password: password.unwrap_or_else(|| Secret::Value(String::new())) }
         }
         (None, Some(_), _) => {
-            let key = format!("{section}.basic_password");
-            reader.problem(&key, HIDDEN, "has no user", "write its name as basic_user");
+            let place = key(section, "basic_password");
+            reader.problem(&place, HIDDEN, "has no user", "write its name as basic_user");
             Auth::None
         }
         (None, None, Some(token)) => Auth::Bearer(token),
@@ -70,7 +75,7 @@ fn auth(reader: &mut Reader<'_>, section: &str) -> Auth {
 
 /// A value, or the file that `NAME_file` names.
 fn secret(reader: &mut Reader<'_>, section: &str, name: &str) -> Option<Secret> {
-    let key = format!("{section}.{name}");
+    let key = key(section, name);
     let value = reader.text(&key);
     let file = reader.text(&format!("{key}_file"));
     if value.is_some() && file.is_some() {
@@ -83,7 +88,7 @@ fn secret(reader: &mut Reader<'_>, section: &str, name: &str) -> Option<Secret> 
 }
 
 fn identity(reader: &mut Reader<'_>, section: &str) -> Option<(PathBuf, PathBuf)> {
-    let key = |name: &str| format!("{section}.{name}");
+    let key = |name: &str| key(section, name);
     let (certificate, private) = (reader.text(&key("tls_cert_file")), reader.text(&key("tls_key_file")));
     match (certificate, private) {
         (Some(certificate), Some(private)) => Some((certificate.into(), private.into())),
@@ -128,7 +133,11 @@ impl Reader<'_> {
     /// An http or https URL without user and password; `None` for an empty one.
     pub(super) fn url(&mut self, path: &str) -> Option<Url> {
         let text = self.text(path)?;
-        let remedy = "write one such as https://host:9090/api/v1/write";
+        let remedy = if path.ends_with(".query_url") {
+            "write one such as http://prometheus:9090"
+        } else {
+            "write one such as https://host:9090/api/v1/write"
+        };
         match Url::parse(&text) {
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 self.problem(

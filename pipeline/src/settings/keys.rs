@@ -253,11 +253,55 @@ pub const KEYS: &[Key] = &[
         default: "",
         help: "Attributes of the agent's own OTLP resource; those of no single service are on all resources.",
     },
+    one(
+        "ui.query_url",
+        "",
+        "An engine with Prometheus' HTTP API, such as http://prometheus:9090, that reports of all agents come from; empty: this agent's own history.",
+    ),
+    one(
+        "ui.query_interval",
+        "15s",
+        "How often agents are scraped, or write to it: 1s to 10m; steps of reports are no shorter.",
+    ),
+    one("ui.query_timeout", "10s", "How long one query may take: 100ms to 5m."),
+    one("ui.query_basic_user", "", "User for basic authentication."),
+    one("ui.query_basic_password", "", "Its password; never shown."),
+    one("ui.query_basic_password_file", "", "File that holds the password, read for each query."),
+    one("ui.query_bearer_token", "", "Token for authentication by bearer token; never shown."),
+    one("ui.query_bearer_token_file", "", "File that holds the token, read for each query."),
+    one("ui.query_tls_ca_file", "", "Certificates (PEM) to trust instead of the system's."),
+    one("ui.query_tls_cert_file", "", "The agent's own certificate (PEM), for mutual TLS."),
+    one("ui.query_tls_key_file", "", "Its key (PEM)."),
+    one("ui.query_tls_server_name", "", "Name that the engine's certificate must bear; empty: the host of the URL."),
+    one("ui.query_tls_insecure", "false", "Take any certificate of the engine: true or false."),
+    one("ui.query_proxy", "", "HTTP proxy to go through, such as http://proxy:3128."),
+    Key {
+        path: "ui.query_labels",
+        kind: Kind::Table,
+        default: "",
+        help: "Labels that series must have to be shown, such as cluster.",
+    },
+    Key {
+        path: "ui.query_headers",
+        kind: Kind::Table,
+        default: "",
+        help: "Headers sent with each query, such as X-Scope-OrgID; values are never shown.",
+    },
     one("log.level", "info", "What goes to standard error: off, error, warn, info, debug or trace."),
 ];
 
 /// Names of keys whose values are never shown, in whatever section; of a table, all entries.
-const SECRETS: &[&str] = &["basic_password", "bearer_token", "headers", "slack", "token", "webhooks"];
+const SECRETS: &[&str] = &[
+    "basic_password",
+    "bearer_token",
+    "headers",
+    "query_basic_password",
+    "query_bearer_token",
+    "query_headers",
+    "slack",
+    "token",
+    "webhooks",
+];
 
 /// True if the value of this key, or of this entry of a table, must not be shown: neither by `redtap config` nor in an error.
 #[must_use]

@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use std::time::Duration;
 
-/// Bytes of an answer's body that are kept when it was taken.
+/// Bytes of an answer's body that are kept when it was taken, unless the request says otherwise.
 pub const MAX_ANSWER: usize = 64 << 10;
 /// Bytes of an answer's body that are kept to say why it was refused.
 pub const MAX_REASON: usize = 512;
@@ -41,7 +41,7 @@ pub struct Answer {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, cut after [`MAX_ANSWER`] bytes.
+    /// Its body, cut after [`MAX_ANSWER`] bytes, or as many as the request says.
     pub body: Vec<u8>,
 }
 
