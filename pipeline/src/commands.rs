@@ -56,7 +56,6 @@ enum Command {
     /// Show services, endpoints, edges and calls on a terminal, as they are now.
     Top(top::Top),
     /// Serve the web interface alone, for all agents that write to an engine. Needs no privileges.
-    #[command(after_help = examples::UI)]
     Ui(ui::Ui),
     /// Print the effective configuration, and where each value comes from.
     #[command(after_help = examples::CONFIG)]

@@ -42,6 +42,3 @@ pub(super) const RULES: &str = "Examples:
 
 pub(super) const DASHBOARDS: &str = "Examples:
   redtap dashboards /var/lib/grafana/dashboards  one file each, to import or to provision";
-
-pub(super) const UI: &str = "Examples:
-  redtap ui --query-url http://127.0.0.1:9090    all agents that this Prometheus scrapes or is written to by";
