@@ -1,6 +1,6 @@
 //! Asks the engine: `/api/v1/query` and `/api/v1/query_range` of Prometheus' HTTP API, by POST.
 //!
-//! The same question within a step is asked once: answers are kept (`Cache`) for [`KEPT_FOR`]. Bounds: [`MAX_ANSWER`] bytes and
+//! The same question within a step is asked once: answers are kept for [`KEPT_FOR`]. Bounds: [`MAX_ANSWER`] bytes and
 //! [`MAX_SERIES`] series an answer, [`AT_A_TIME`] questions of one report at a time, [`CACHE_BYTES`] of kept answers; time is
 //! bounded by the client.
 //!
