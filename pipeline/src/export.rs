@@ -19,7 +19,7 @@ pub mod remote_write;
 pub use account::{Account, AccountTotals, Reason};
 
 use crate::registry::Snapshot;
-use crate::self_metrics::OwnSample;
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -27,6 +27,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// One of the agent's own metrics with one set of labels, as [`crate::self_metrics`] tells it to exporters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnSample {
+    /// As on `/metrics`.
+    pub name: Cow<'static, str>,
+    /// Without a particular order.
+    pub labels: Vec<(&'static str, String)>,
+    /// It only grows; else it is a gauge.
+    pub counter: bool,
+    /// What it says now.
+    pub value: f64,
+}
 
 /// Everything there is to send, as of one moment.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ pub use process::Usage;
 
 use crate::alarms::Board;
 use crate::conservation::{Conservation, ShardReport};
-use crate::export::{AccountTotals, Reason};
+use crate::export::{AccountTotals, OwnSample, Reason};
 use crate::governor;
 use crate::history::HistoryStats;
 use crate::http::HttpCounters;
@@ -124,19 +124,6 @@ impl std::iter::Sum for StageCounts {
 }
 
 type Labels = Vec<(&'static str, String)>;
-
-/// One of the agent's own metrics with one set of labels, for exporters that do not send text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnSample {
-    /// As on `/metrics`.
-    pub name: Cow<'static, str>,
-    /// Without a particular order.
-    pub labels: Labels,
-    /// It only grows; else it is a gauge.
-    pub counter: bool,
-    /// What it says now.
-    pub value: f64,
-}
 
 /// The metrics. Share it behind a lock: it is used once a scrape.
 pub struct SelfMetrics {

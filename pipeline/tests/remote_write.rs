@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is a failure")]
 
 use redtap::clock;
+use redtap::export::OwnSample;
 use redtap::export::{AccountTotals, Exporters, Gather, Gathered, remote_write};
-use redtap::self_metrics::OwnSample;
 use redtap::settings::{RemoteWriteSettings, Sources, load};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

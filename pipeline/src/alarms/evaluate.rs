@@ -15,7 +15,7 @@ use super::window::Counts;
 use super::{Alarm, Board, MAX_ALARMS, MAX_HISTORY, Notice, Stats, text};
 use crate::alarms::subject::Subject;
 use crate::export::Gathered;
-use crate::self_metrics::OwnSample;
+use crate::export::OwnSample;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::own_sum;
 use crate::alarms::groups::{Group, Groups};
 use crate::alarms::rule::{Condition, Rule};
 use crate::alarms::window::Counts;
-use crate::self_metrics::OwnSample;
+use crate::export::OwnSample;
 
 /// Counters of the agent's own exchanges: what was decided.
 pub const DECIDED: [&str; 5] = [

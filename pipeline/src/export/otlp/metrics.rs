@@ -19,8 +19,8 @@ use super::wire::{
     ResourceMetrics, SCHEMA_URL, ScopeMetrics, Sum, scope,
 };
 use crate::export::Gathered;
+use crate::export::OwnSample;
 use crate::registry::{Sample, Value};
-use crate::self_metrics::OwnSample;
 use point::{Span, histogram, number, own};
 use redtap_stages::metric::{Entry, Kind, TABLE, Unit};
 use std::collections::HashMap;

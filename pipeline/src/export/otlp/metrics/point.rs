@@ -73,7 +73,7 @@ fn seconds(nanos: u128) -> f64 {
 pub(super) mod own {
     use super::super::Family;
     use super::{Number, NumberDataPoint, Span, text};
-    use crate::self_metrics::OwnSample;
+    use crate::export::OwnSample;
 
     /// Name and unit. A counter goes without the `_total` that it has on `/metrics`: who translates the name back adds it.
     pub(in super::super) fn family(sample: &OwnSample) -> Family {

@@ -3,8 +3,8 @@
 use super::super::encode::{Version, body, is_stale, unpack};
 use super::super::wire::v1;
 use super::*;
+use crate::export::OwnSample;
 use crate::registry::{Sample, Snapshot};
-use crate::self_metrics::OwnSample;
 use prost::Message as _;
 use redtap_stages::flow::delta::Series;
 use redtap_stages::metric::{MAX_BUCKETS, Metric};
