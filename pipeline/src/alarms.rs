@@ -53,6 +53,15 @@ pub struct Alarm {
     pub until_ms: Option<u64>,
 }
 
+impl Alarm {
+    /// The same on a clock that shows so much more, milliseconds.
+    #[must_use]
+    pub(crate) fn moved(&self, by_ms: i64) -> Self {
+        let moved = |ms: u64| ms.saturating_add_signed(by_ms);
+        Self { since_ms: moved(self.since_ms), until_ms: self.until_ms.map(moved), ..self.clone() }
+    }
+}
+
 /// Something that receivers are told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +70,14 @@ pub struct Notice {
     pub resolved: bool,
     /// Which.
     pub alarm: Alarm,
+}
+
+impl Notice {
+    /// As [`Alarm::moved`].
+    #[must_use]
+    pub(crate) fn moved(&self, by_ms: i64) -> Self {
+        Self { resolved: self.resolved, alarm: self.alarm.moved(by_ms) }
+    }
 }
 
 /// What is shown of all alarms, at one moment.

@@ -142,7 +142,6 @@ struct Shared {
     left_out: AtomicU64,
     lost: AtomicU64,
     stop: AtomicBool,
-    wall_offset: i64,
 }
 
 /// The calls.
@@ -170,7 +169,6 @@ impl Calls {
             left_out: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            wall_offset,
         });
         let started = clock::monotonic().0.saturating_add_signed(wall_offset);
         let mut watch = Watch {
@@ -187,10 +185,11 @@ impl Calls {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// What to add to the times of calls to get nanoseconds since the epoch.
+    /// What to add to the times of calls to get nanoseconds since the epoch, as of now: it changes with the wall clock and with each
+    /// suspend.
     #[must_use]
     pub fn wall_offset(&self) -> i64 {
-        self.shared.wall_offset
+        clock::wall_offset_ns()
     }
 
     /// The newest calls that are wanted and still kept, newest last.

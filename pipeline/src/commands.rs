@@ -1,5 +1,6 @@
 //! The commands, one module each, and the command line.
 
+mod agent;
 mod config;
 mod dashboards;
 mod demo;

@@ -115,7 +115,11 @@ impl Exporters {
             None
         } else {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = move || runtime.block_on(drive(exporters, Ending(asked), within));
+            let run = move || {
+                runtime.block_on(drive(exporters, Ending(asked), within));
+                // What still blocks (a look-up of a name, a disk that hangs) is not waited for.
+                runtime.shutdown_background();
+            };
             Some(std::thread::Builder::new().name("redtap-export".to_owned()).spawn(run)?)
         };
         Ok(Self { accounts, ending, deadline, thread })
@@ -139,22 +143,26 @@ impl Exporters {
 
 async fn drive(exporters: Vec<Exporter>, ending: Ending, mut within: watch::Receiver<Option<Duration>>) {
     let tasks = tokio::task::LocalSet::new();
-    let running: Vec<_> = exporters
-        .into_iter()
-        .map(|exporter| {
-            let work = (exporter.begin)(ending.clone());
-            (exporter.account, tasks.spawn_local(work))
-        })
-        .collect();
-    let all = tasks.run_until(async {
-        for (account, task) in running {
-            // One that panics ends alone; the others and the agent go on.
-            if let Err(error) = task.await {
-                account.faulted();
-                tracing::error!(exporter = account.name(), "this exporter ended by a fault and sends no more: {error}");
-            }
-        }
-    });
+    let mut running = tokio::task::JoinSet::new();
+    for exporter in exporters {
+        let work = (exporter.begin)(ending.clone());
+        let account = exporter.account;
+        let task = tasks.spawn_local(work);
+        // One that panics ends alone, and is counted at once; the others and the agent go on.
+        running.spawn_local_on(
+            async move {
+                if let Err(error) = task.await {
+                    account.faulted();
+                    tracing::error!(
+                        exporter = account.name(),
+                        "this exporter ended by a fault and sends no more: {error}"
+                    );
+                }
+            },
+            &tasks,
+        );
+    }
+    let all = tasks.run_until(async { while running.join_next().await.is_some() {} });
     let late = async {
         let told = within.wait_for(Option::is_some).await.ok().and_then(|told| *told);
         // None: the handle was dropped without a stop.
@@ -186,16 +194,41 @@ mod tests {
                 told.store(true, Ordering::Release);
             })
         });
-        let exporters = Exporters::start(vec![broken, whole]).unwrap();
+        let exporters = Exporters::start(vec![whole, broken]).unwrap();
         let accounts = exporters.accounts().to_vec();
+        let faults = || accounts.iter().map(|account| account.totals().faults).collect::<Vec<_>>();
+        // It is known while the one before it still runs.
+        while faults() != [0, 1] {
+            std::thread::yield_now();
+        }
         exporters.stop(Duration::from_secs(60));
         assert!(done.load(Ordering::Acquire));
-        assert_eq!(accounts.iter().map(|account| account.totals().faults).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(faults(), [0, 1]);
     }
 
     #[test]
     fn one_that_does_not_end_is_left() {
         let stuck = exporter("stuck", |_| Box::pin(std::future::pending()));
         Exporters::start(vec![stuck]).unwrap().stop(Duration::from_millis(1));
+    }
+
+    #[test]
+    fn what_blocks_a_thread_is_left_too() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (begun, beginning) = std::sync::mpsc::channel();
+        let blocking = exporter("blocking", move |_| {
+            Box::pin(async move {
+                let work = tokio::task::spawn_blocking(move || {
+                    let _ = begun.send(());
+                    held.recv()
+                });
+                let _ = work.await;
+            })
+        });
+        let exporters = Exporters::start(vec![blocking]).unwrap();
+        beginning.recv().unwrap();
+        exporters.stop(Duration::from_millis(1));
+        // Only now is it let go: had it been waited for, the stop would not have come back.
+        drop(hold);
     }
 }

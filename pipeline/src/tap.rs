@@ -144,6 +144,11 @@ impl Tap {
             self.waits.store(false, Ordering::Relaxed);
         }
         subscribers.retain_mut(|one| {
+            // One who has no room is not copied for.
+            if one.queue.is_full() && one.sample.is_none() {
+                one.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                return true;
+            }
             let shown = one.sample.as_mut().map_or_else(|| batch.to_vec(), |sample| sample.pick(batch));
             if shown.is_empty() {
                 return true;

@@ -46,6 +46,13 @@ impl Calendar {
     pub(super) fn now_ms(self) -> u64 {
         clock::monotonic().0.saturating_add_signed(self.offset_ns) / 1_000_000
     }
+
+    /// What to add to its times to get those of the wall clock as it is set now: receivers hold them against their own. Less than a
+    /// second is none.
+    pub(super) fn behind_ms(self) -> i64 {
+        let behind = clock::wall_offset_ns().saturating_sub(self.offset_ns) / 1_000_000;
+        if behind.abs() < 1_000 { 0 } else { behind }
+    }
 }
 
 /// Evaluates until it is asked to end.

@@ -70,6 +70,11 @@ impl Evaluator {
         for KeptAlarm { key, phase, alarm } in kept.alarms.into_iter().take(MAX_ALARMS) {
             let rule = self.rules.iter().position(|rule| rule.name == alarm.name);
             let group = rule.and_then(|_| self.groups.intern(key, now_ms));
+            // Whether the condition held while nobody looked is not known: what was pending begins to be so.
+            let phase = match phase {
+                Phase::Pending { .. } => Phase::Pending { since_ms: now_ms },
+                firing @ Phase::Firing { .. } => firing,
+            };
             if let (Some(rule), Some(group)) = (rule, group) {
                 self.active.insert((rule, group), Active { phase, alarm, kept: true });
             } else if matches!(phase, Phase::Firing { .. }) {

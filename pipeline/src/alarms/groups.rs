@@ -399,6 +399,9 @@ impl Groups {
             endpoint: String::new(),
             error_type: String::new(),
         };
+        // That of the service first: where room is short, there are more of the others.
+        let wanted = !self.service.counts.is_empty() || self.errors;
+        let whole = wanted.then(|| self.intern(service.clone(), now)).flatten();
         let error = (self.errors && !error_type.is_empty())
             .then(|| self.intern(Key { level: Level::Error, error_type, ..service.clone() }, now))
             .flatten();
@@ -408,7 +411,6 @@ impl Groups {
                 self.intern(Key { level: Level::Endpoint, method, endpoint, ..service.clone() }, now)
             })
             .flatten();
-        let wanted = !self.service.counts.is_empty() || self.errors;
-        [wanted.then(|| self.intern(service, now)).flatten(), endpoint, error]
+        [whole, endpoint, error]
     }
 }

@@ -167,7 +167,14 @@ impl Rule {
     /// How long after a start nothing can be said yet: what held before is then taken to hold still.
     #[must_use]
     pub fn blind(&self) -> Duration {
-        self.windows().first().copied().unwrap_or_default()
+        match self.condition {
+            // What was there before the start is what these are about.
+            Condition::Silence { over, .. } | Condition::NewError { over, .. } => over,
+            Condition::ErrorRatio { .. }
+            | Condition::Latency { .. }
+            | Condition::Burn { .. }
+            | Condition::Capture { .. } => self.windows().first().copied().unwrap_or_default(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 use super::body;
 use super::desk::{Desk, Outbox};
 use super::drive::Calendar;
+use super::{Alarm, Notice};
 use crate::export::Ending;
 use crate::export::backoff::{Backoff, dice};
 use crate::export::client::{Client, ClientSettings, Outcome, Request, Retryable};
@@ -91,13 +92,18 @@ impl Receiver {
             if notices.is_empty() && !resend {
                 return None;
             }
+            // The clock may have been set, or the machine have slept, since the calendar began.
+            let behind = self.calendar.behind_ms();
+            let notices: Vec<Notice> = notices.iter().map(|notice| notice.moved(behind)).collect();
             let body = match &self.form {
                 Form::Alertmanager { resend } => {
                     let board = self.desk.board();
                     if notices.is_empty() && board.firing.is_empty() {
                         return None;
                     }
-                    body::alertmanager(&board.firing, &notices, self.calendar.now_ms(), *resend)
+                    let firing: Vec<Alarm> = board.firing.iter().map(|alarm| alarm.moved(behind)).collect();
+                    let now = self.calendar.now_ms().saturating_add_signed(behind);
+                    body::alertmanager(&firing, &notices, now, *resend)
                 }
                 Form::Webhook { .. } | Form::Slack if notices.is_empty() => return None,
                 Form::Webhook { template } if template.is_empty() => body::webhook(&notices),

@@ -44,8 +44,10 @@ pub struct Served {
     pub tid: u32,
     /// From its first byte.
     pub start: Nanos,
-    /// To the last byte of its answer, or of itself.
+    /// To the last byte of its answer; of one that got none, until that was known.
     pub end: Nanos,
+    /// It got one: its end is exact, and says something of threads.
+    pub answered: bool,
     /// What it said.
     pub context: Option<TraceContext>,
 }
@@ -110,14 +112,15 @@ impl Process {
     }
 
     /// It answered a request.
-    pub fn serves(&mut self, exchange: &Exchange, span: SpanId) {
+    pub fn serves(&mut self, exchange: &Exchange, span: SpanId, now: Nanos) {
         let tid = exchange.asked_by;
-        let end = exchange.end.or(exchange.answered).unwrap_or(exchange.start);
+        let exact = exchange.end.or(exchange.answered);
+        let (end, answered) = (exact.unwrap_or(now), exact.is_some() || exchange.one_way);
         self.answers = true;
         self.shared |= handed_over(exchange);
         let mut overlaps = false;
         for other in self.served.iter().rev().take(COMPARED) {
-            let both = other.start < end && exchange.start < other.end;
+            let both = answered && other.answered && other.start < end && exchange.start < other.end;
             self.shared |= both && other.tid == tid && tid != 0;
             overlaps |= both && other.tid != tid;
         }
@@ -129,7 +132,7 @@ impl Process {
             self.missed = self.missed.max(oldest.end);
         }
         let context = exchange.trace.as_deref().copied();
-        self.served.push_back(Served { span, tid, start: exchange.start, end, context });
+        self.served.push_back(Served { span, tid, start: exchange.start, end, answered, context });
     }
 
     /// Requests that were open at that moment and are over.

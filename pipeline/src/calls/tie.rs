@@ -182,7 +182,7 @@ impl Tie {
         let process = self.processes.entry(pid).or_default();
         process.heard(now);
         if exchange.side == Role::Server {
-            process.serves(exchange, span);
+            process.serves(exchange, span, now);
         } else {
             process.asks(exchange);
             self.sockets.asked(exchange, span, now);

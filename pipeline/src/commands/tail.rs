@@ -9,13 +9,13 @@ mod source;
 pub(super) mod text;
 
 use super::Probing;
+use super::agent::Reach;
 use super::signals::Signals;
 use anyhow::{Result, bail};
 use redtap::calls::filter::CallFilter;
-use redtap::settings::Settings;
 use source::{Agent, Next, Own, Source};
 use std::io::{IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use text::Style;
@@ -108,21 +108,9 @@ pub(super) fn tail(options: &Tail) -> Result<ExitCode> {
     let source: Box<dyn Source> = if options.own {
         Box::new(Own::start(&settings, filter)?)
     } else {
-        let address = options.address.unwrap_or_else(|| reachable(&settings));
-        Box::new(Agent::ask(address, &conditions)?)
+        Box::new(Agent::ask(&Reach::of(options.address, &settings)?, &conditions)?)
     };
     show(source, signals, options)
-}
-
-/// Who listens everywhere is reached here.
-pub(super) fn reachable(settings: &Settings) -> SocketAddr {
-    let mut address = settings.http.listen;
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }
 
 fn show(mut source: Box<dyn Source>, signals: Signals, options: &Tail) -> Result<ExitCode> {

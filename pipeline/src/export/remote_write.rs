@@ -102,6 +102,12 @@ impl Run {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = ending.asked() => break,
+                // None ends before it is told to, but by a fault, which is this exporter's.
+                Some(Err(fault)) = senders.join_next() => {
+                    if let Ok(panic) = fault.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
             }
             push(&shared, collector.collect(&self.gather.gather())).await;
         }

@@ -99,6 +99,8 @@ pub(super) struct Dictionary {
     round: u64,
     /// Something was refused in this round.
     full: bool,
+    /// The same of the round before.
+    was_full: bool,
     cost: usize,
 }
 
@@ -121,7 +123,7 @@ impl Dictionary {
     /// Begins to look at the registry anew: what [`Self::gained`] is not asked for before [`Self::end_round`] is gone from it.
     pub(super) fn begin_round(&mut self) {
         self.round = self.round.wrapping_add(1);
-        self.full = false;
+        self.was_full = std::mem::take(&mut self.full);
     }
 
     /// What a series gained since the last round, and its number. `None`: there is no room for its name in `most` bytes.
@@ -148,7 +150,9 @@ impl Dictionary {
         };
         let series = Arc::clone(&sample.series);
         self.known.insert(address, Known { series, created: sample.created, values, id, round });
-        Some((id, values))
+        // Where series were refused, one that is new here may be old: what it counted all that time is not of this step.
+        let gain = if self.was_full { difference(&values, &values) } else { values };
+        Some((id, gain))
     }
 
     /// Forgets what the registry no longer has.

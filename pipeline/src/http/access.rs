@@ -8,6 +8,9 @@
 //! browsers, once as `?token=`, which is turned into a cookie that scripts cannot read and other sites cannot send. The cookie
 //! holds a keyed hash, not the token. Comparisons take the same time wherever the difference is.
 //!
+//! **Pages.** A page of a stranger cannot read what it asks of the agent, but asking costs the agent work. Browsers say whose page asks
+//! (`Sec-Fetch-Site`, W3C Fetch Metadata): another site's gets 403, unless somebody follows a link to here.
+//!
 //! Absent: users, roles, sessions. A new token makes all cookies void.
 
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
@@ -19,6 +22,13 @@ use std::net::IpAddr;
 const COOKIE_NAME: &str = "redtap";
 /// How long a browser keeps it, seconds.
 const COOKIE_KEPT: u32 = 30 * 86_400;
+
+/// Asked by a page of another site, and not by somebody who follows a link.
+fn is_of_another_page(headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|said| said.as_bytes() == value.as_bytes());
+    let elsewhere = is("sec-fetch-site", "cross-site") || is("sec-fetch-site", "same-site");
+    elsewhere && !(is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document"))
+}
 
 /// What is asked of a request.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +47,8 @@ pub(super) enum Denied {
     Host,
     /// It has no token, or another one.
     Token,
+    /// A page of somebody else asks.
+    Page,
 }
 
 /// What is to be done with a request that may be answered.
@@ -92,6 +104,9 @@ impl Access {
         // A request without a name is of no browser.
         if !named.chain(uri.authority().map(|name| name.as_str())).all(|host| self.is_host(host)) {
             return Err(Denied::Host);
+        }
+        if is_of_another_page(headers) {
+            return Err(Denied::Page);
         }
         let Some(token) = &self.token else { return Ok(Allowed::Answer) };
         if matches!(uri.path(), "/healthz" | "/readyz") || token.is_in(headers) {
@@ -181,6 +196,24 @@ mod tests {
 
     fn check(access: &Access, path: &str, all: &[(axum::http::HeaderName, &str)]) -> Result<Allowed, Denied> {
         access.check(&path.parse().unwrap(), &headers(all))
+    }
+
+    #[test]
+    fn pages_of_others_make_no_work_but_links_lead_here() {
+        let access = Access::default();
+        let from = |site: &'static str, mode: &'static str, dest: &'static str| {
+            let name = axum::http::HeaderName::from_static;
+            let all = [(name("sec-fetch-site"), site), (name("sec-fetch-mode"), mode), (name("sec-fetch-dest"), dest)];
+            check(&access, "/metrics", &all)
+        };
+        assert_eq!(from("cross-site", "no-cors", "empty"), Err(Denied::Page));
+        assert_eq!(from("same-site", "cors", "empty"), Err(Denied::Page));
+        assert_eq!(from("cross-site", "navigate", "iframe"), Err(Denied::Page));
+        for (site, mode, dest) in
+            [("cross-site", "navigate", "document"), ("same-origin", "cors", "empty"), ("none", "navigate", "document")]
+        {
+            assert_eq!(from(site, mode, dest), Ok(Allowed::Answer), "{site}");
+        }
     }
 
     #[test]

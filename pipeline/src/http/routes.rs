@@ -78,6 +78,9 @@ async fn guard(State(shown): State<Shown>, request: Request, next: Next) -> Resp
             StatusCode::MISDIRECTED_REQUEST,
             "this is not the host that was asked for; ask by its address, or add the name to http.hosts",
         ),
+        Err(Denied::Page) => {
+            shown.error(StatusCode::FORBIDDEN, "pages of other sites are not answered; open this address by itself")
+        }
         Err(Denied::Token) => {
             let mut response = shown.error(
                 StatusCode::UNAUTHORIZED,

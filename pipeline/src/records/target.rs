@@ -22,7 +22,7 @@ impl Targets {
         let endpoint = exchange.protocol.traits().map(|traits| traits.endpoint);
         match (self, endpoint) {
             (Self::Raw, _) => target.into(),
-            (Self::Masked, Some(Endpoint::Route)) => without_query(target).into(),
+            (Self::Masked, Some(Endpoint::Route)) => path(target),
             (Self::Masked, Some(Endpoint::Query(dialect))) => masked(dialect, target).into(),
             (Self::Masked, Some(Endpoint::Suffix | Endpoint::Target)) => target.into(),
             (Self::Masked, Some(Endpoint::Method) | None) => "".into(),
@@ -30,8 +30,19 @@ impl Targets {
     }
 }
 
-fn without_query(target: &str) -> &str {
-    target.split(['?', '#']).next().unwrap_or_default()
+/// The path of a target alone: without query and fragment, without what stands before it in absolute form (to a proxy; there may be
+/// credentials in it), and without the parameters of its segments (`;jsessionid=...`). What is no path stays as it is.
+fn path(target: &str) -> Cow<'_, str> {
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => target,
+    };
+    if !path.contains(';') {
+        return path.into();
+    }
+    let segments: Vec<&str> = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    segments.join("/").into()
 }
 
 /// Masking makes no text longer.
@@ -46,9 +57,17 @@ mod tests {
 
     #[test]
     fn a_path_ends_before_its_query() {
-        assert_eq!(without_query("/a/b?token=secret#x"), "/a/b");
-        assert_eq!(without_query("http://example.org/a#secret"), "http://example.org/a");
-        assert_eq!(without_query("*"), "*");
+        assert_eq!(path("/a/b?token=secret#x"), "/a/b");
+        assert_eq!(path("*"), "*");
+        assert_eq!(path("example.org:443"), "example.org:443");
+    }
+
+    #[test]
+    fn a_path_has_nothing_that_may_be_a_secret_before_or_in_it() {
+        assert_eq!(path("http://example.org/a#secret"), "/a");
+        assert_eq!(path("http://ann:secret@example.org/a"), "/a");
+        assert_eq!(path("http://ann:secret@example.org?b=/c"), "/");
+        assert_eq!(path("/a;jsessionid=secret/b;v=1?c"), "/a/b");
     }
 
     #[test]

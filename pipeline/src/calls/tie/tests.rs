@@ -29,6 +29,7 @@ struct One {
     port: u16,
     id: u32,
     answered_by: u32,
+    answered: bool,
     said: Option<(u128, u64)>,
     protocol: Protocol,
 }
@@ -38,7 +39,20 @@ impl One {
         // Its own connection: nothing else starts then.
         let conn = from * 1_000 + to * 7 + u64::from(pid) * 100_000 + u64::from(tid);
         let port = u16::try_from(conn % 50_000 + 1_000).unwrap();
-        Self { pid, tid, side, from, to, conn, port, id: 0, answered_by: tid, said: None, protocol: Protocol::Http1 }
+        Self {
+            pid,
+            tid,
+            side,
+            from,
+            to,
+            conn,
+            port,
+            id: 0,
+            answered_by: tid,
+            answered: true,
+            said: None,
+            protocol: Protocol::Http1,
+        }
     }
 
     fn served(pid: u32, tid: u32, from: u64, to: u64) -> Self {
@@ -78,8 +92,8 @@ impl One {
             protocol: self.protocol,
             side: self.side,
             start: ms(self.from),
-            answered: Some(ms(self.to)),
-            end: Some(ms(self.to)),
+            answered: self.answered.then(|| ms(self.to)),
+            end: self.answered.then(|| ms(self.to)),
             method: Token::from("GET"),
             target: Text::from("/"),
             status: Status::Ok,
@@ -165,6 +179,17 @@ fn many_calls_before_the_first_answer_are_tied_to_it_when_it_comes() {
     let request = ids[&all[20].span(&tie)];
     let tied = all[..20].iter().filter(|call| ids[&call.span(&tie)].parent == Some(request.span)).count();
     assert_eq!(tied, 20);
+}
+
+#[test]
+fn a_request_that_got_no_answer_was_open_until_that_was_known() {
+    let mut tie = tie();
+    // The client of the first hangs up at 300 ms; the second is answered in between, and the call may be of either.
+    let mut all = [One::served(1, 11, 0, 300), One::served(1, 11, 100, 150), One::asked(1, 11, 120, 130)];
+    all[0].answered = false;
+    let ids = run(&mut tie, &all, 2_000);
+    let call = ids[&all[2].span(&tie)];
+    assert_eq!((call.parent, call.link), (None, Link::None));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Where `tail` has its lines from: a running agent, or a probe of its own.
 
+use super::super::agent::Reach;
 use super::super::run;
 use super::super::status::Live;
 use anyhow::{Context as _, Result, bail};
@@ -10,16 +11,14 @@ use redtap::records;
 use redtap::registry::{Registry, RegistrySettings};
 use redtap::settings::Settings;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 
 /// How long nothing is waited for at a time: a signal is noticed after that.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long an agent may take to accept, and to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a stream may say nothing: there is a heartbeat.
 const SILENT: u32 = 300;
 /// Longest line, and longest head of an answer.
@@ -45,7 +44,7 @@ pub(super) trait Source {
     fn end(self: Box<Self>);
 }
 
-/// A running agent. It is asked in HTTP/1.0, whose answers end with their connection and have no chunks.
+/// A running agent.
 pub(super) struct Agent {
     stream: TcpStream,
     pending: Vec<u8>,
@@ -54,15 +53,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Asks for all calls that hold the conditions.
-    pub(super) fn ask(address: SocketAddr, conditions: &[(&str, &str)]) -> Result<Self> {
-        let stream = match TcpStream::connect_timeout(&address, ANSWER_WITHIN) {
-            Ok(stream) => stream,
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => bail!(
-                "no agent answers at {address}: start one with `redtap run`, name another with --address, or watch with a \
-                 probe of its own with --own (as root)"
-            ),
-            Err(error) => return Err(error).with_context(|| format!("cannot reach the agent at {address}")),
-        };
+    pub(super) fn ask(reach: &Reach, conditions: &[(&str, &str)]) -> Result<Self> {
         let mut path = "/api/v1/calls?follow=true".to_owned();
         for (name, value) in conditions {
             let _ = write!(path, "&{name}=");
@@ -73,9 +64,8 @@ impl Agent {
                 }
             }
         }
+        let stream = reach.ask(&path, "application/x-ndjson")?;
         let mut agent = Self { stream, pending: Vec::new(), silent: 0 };
-        agent.stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        write!(agent.stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/x-ndjson\r\n\r\n")?;
         let status = agent.line()?.unwrap_or_default();
         while agent.line()?.is_some_and(|line| !line.is_empty()) {}
         if status.split(' ').nth(1) != Some("200") {
@@ -83,7 +73,7 @@ impl Agent {
             let why = serde_json::from_str::<serde_json::Value>(&why).ok();
             let why =
                 why.as_ref().and_then(|why| why.get("error")?.as_str()).unwrap_or("this is no agent of this version");
-            bail!("the agent at {address} refuses: {why}");
+            bail!("the agent at {} refuses: {why}", reach.address());
         }
         agent.stream.set_read_timeout(Some(PATIENCE))?;
         Ok(agent)

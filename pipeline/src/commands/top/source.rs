@@ -1,7 +1,8 @@
 //! Where `top` has its numbers from: a running agent, or a probe of its own. Both give the same shapes (`docs/api.md`).
 
+use super::super::agent::Reach;
+use super::super::run;
 use super::super::status::{self, Live};
-use super::super::{run, tail};
 use super::state::{Call, Health};
 use anyhow::{Context as _, Result, bail, ensure};
 use redtap::calls::filter::CallFilter;
@@ -15,17 +16,13 @@ use redtap::settings::Settings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 /// Longest answer of an agent, bytes.
 pub(super) const MAX_ANSWER: u64 = 16 << 20;
-/// How long an agent may take to accept, and between two pieces of an answer.
-const WITHIN: Duration = Duration::from_secs(5);
-
 /// Whoever can tell.
 pub(super) trait Source: Send {
     /// As it is shown.
@@ -46,35 +43,18 @@ pub(super) trait Source: Send {
 
 /// A running agent.
 pub(super) struct Agent {
-    address: SocketAddr,
-    token: Option<String>,
+    reach: Reach,
 }
 
 impl Agent {
     /// At an address, or where the configuration says.
     pub(super) fn of(address: Option<SocketAddr>, settings: &Settings) -> Result<Self> {
-        ensure!(
-            address.is_some() || settings.http.tls.is_none(),
-            "the agent is configured to speak TLS, which `redtap top` does not; open its pages in a browser, or use --own"
-        );
-        let address = address.unwrap_or_else(|| tail::reachable(settings));
-        Ok(Self { address, token: settings.http.token.read()? })
+        Ok(Self { reach: Reach::of(address, settings)? })
     }
 
-    /// Asks in HTTP/1.0, whose answers end with their connection and have no chunks. Status and body.
+    /// Status and body.
     fn ask(&self, path: &str) -> Result<(u16, String)> {
-        let address = self.address;
-        let mut stream = match TcpStream::connect_timeout(&address, WITHIN) {
-            Ok(stream) => stream,
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => bail!(
-                "no agent answers at {address}: start one with `redtap run` (or `redtap demo`), name another with --address, \
-                 or watch with a probe of its own with --own (as root)"
-            ),
-            Err(error) => return Err(error).with_context(|| format!("cannot reach the agent at {address}")),
-        };
-        stream.set_read_timeout(Some(WITHIN))?;
-        let token = self.token.as_ref().map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n")?;
+        let stream = self.reach.ask(path, "application/json")?;
         let mut answer = Vec::new();
         let read = stream.take(MAX_ANSWER).read_to_end(&mut answer).context("the agent does not answer")?;
         ensure!(read as u64 != MAX_ANSWER, "an answer of the agent is larger than {MAX_ANSWER} bytes");
@@ -92,7 +72,7 @@ impl Agent {
             (status, body) => {
                 let why = serde_json::from_str::<Value>(&body).ok();
                 let why = why.as_ref().and_then(|why| why.get("error")?.as_str()).unwrap_or("it does not say why");
-                bail!("the agent at {} answers {status}: {why}", self.address)
+                bail!("the agent at {} answers {status}: {why}", self.reach.address())
             }
         }
     }
@@ -104,13 +84,13 @@ impl Agent {
 
     fn must<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.get(path)?
-            .with_context(|| format!("the agent at {} is of another version than this program", self.address))
+            .with_context(|| format!("the agent at {} is of another version than this program", self.reach.address()))
     }
 }
 
 impl Source for Agent {
     fn name(&self) -> String {
-        self.address.to_string()
+        self.reach.address().to_string()
     }
 
     fn health(&mut self) -> Result<Health> {

@@ -136,7 +136,14 @@ impl Queue {
             let entry = self.entries.get_mut(at)?;
             let packed = match (&entry.kept, &self.spool) {
                 (Kept::Memory(packed), _) => Some(packed.clone()),
-                (Kept::Disk(place), Some(spool)) => spool.read(*place),
+                (Kept::Disk(place), Some(spool)) => match spool.read(*place) {
+                    Ok(packed) => packed,
+                    Err(error) => {
+                        // It is still there: it is tried again when there is more to send.
+                        tracing::warn!("remote_write.spool cannot be read now: {error}");
+                        return None;
+                    }
+                },
                 (Kept::Disk(_), None) | (Kept::Nowhere, _) => None,
             };
             if let Some(packed) = packed {

@@ -172,12 +172,20 @@ impl Spool {
     }
 
     /// Reads a batch; none if it is no longer what was written.
-    pub(super) fn read(&self, place: Place) -> Option<Bytes> {
-        let mut file = File::open(self.path(place.segment)).ok()?;
-        file.seek(SeekFrom::Start(place.offset)).ok()?;
+    ///
+    /// # Errors
+    /// It cannot be read now, which says nothing of what is there.
+    pub(super) fn read(&self, place: Place) -> io::Result<Option<Bytes>> {
+        let mut file = match File::open(self.path(place.segment)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        file.seek(SeekFrom::Start(place.offset))?;
         match next_record(&mut file) {
-            Read::Record(_, packed) => Some(packed),
-            Read::End | Read::Torn | Read::Wrong => None,
+            Read::Record(_, packed) => Ok(Some(packed)),
+            Read::End | Read::Torn | Read::Wrong => Ok(None),
+            Read::Failed(error) => Err(error),
         }
     }
 
@@ -213,7 +221,8 @@ impl Spool {
 
     fn read_all(&mut self) -> io::Result<Found> {
         let (base, bits) = self.position();
-        let mut found = Found { next: base.max(1), ..Found::default() };
+        // Not one of those either that are done although others before them are not: their segments may be gone already.
+        let mut found = Found { next: base.max(1).max(base.saturating_add(above(&bits))), ..Found::default() };
         let mut names: Vec<u64> = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -228,9 +237,12 @@ impl Spool {
         for segment in names {
             let before = found.batches.len();
             let whole = self.read_segment(segment, base, &bits, &mut found);
-            found.unreadable += u64::from(!whole);
+            found.unreadable += u64::from(!matches!(whole, Ok(true)));
             if found.batches.len() == before {
-                let _ = std::fs::remove_file(self.path(segment));
+                // One that cannot be read now stays for the next start.
+                if whole.is_ok() {
+                    let _ = std::fs::remove_file(self.path(segment));
+                }
             } else {
                 self.segments.insert(segment, std::fs::metadata(self.path(segment))?.len());
             }
@@ -238,28 +250,30 @@ impl Spool {
         Ok(found)
     }
 
-    /// False if there is more in it than could be read.
-    fn read_segment(&self, segment: u64, base: u64, bits: &[u8], found: &mut Found) -> bool {
-        let Ok(file) = File::open(self.path(segment)) else { return false };
-        let mut file = BufReader::new(file);
+    /// False if there is more in it than could be understood.
+    fn read_segment(&self, segment: u64, base: u64, bits: &[u8], found: &mut Found) -> io::Result<bool> {
+        let mut file = BufReader::new(File::open(self.path(segment))?);
         let mut magic = [0; MAGIC.len()];
-        if file.read_exact(&mut magic).is_err() {
+        match file.read_exact(&mut magic) {
+            Ok(()) => {}
             // It ended when it had just been made.
-            return true;
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(true),
+            Err(error) => return Err(error),
         }
         if &magic != MAGIC {
-            return false;
+            return Ok(false);
         }
         let mut offset = MAGIC.len() as u64;
         loop {
             match next_record(&mut file) {
-                Read::End | Read::Torn => return true,
-                Read::Wrong => return false,
+                Read::End | Read::Torn => return Ok(true),
+                Read::Wrong => return Ok(false),
+                Read::Failed(error) => return Err(error),
                 Read::Record(head, packed) => {
                     // A number that goes back is of another file.
                     if head.number < segment || found.batches.last().is_some_and(|(last, _)| last.number >= head.number)
                     {
-                        return false;
+                        return Ok(false);
                     }
                     found.next = found.next.max(head.number.saturating_add(1));
                     if !is_done(head.number, base, bits) {
@@ -274,6 +288,12 @@ impl Spool {
     fn path(&self, segment: u64) -> PathBuf {
         self.folder.join(format!("{segment:016x}.seg"))
     }
+}
+
+/// So many numbers from the base on, up to the last that is done.
+fn above(bits: &[u8]) -> u64 {
+    let done = (0_u64..).zip(bits).filter(|(_, byte)| **byte != 0).last();
+    done.map_or(0, |(at, byte)| at * 8 + u64::from(8 - byte.leading_zeros()))
 }
 
 fn is_done(number: u64, base: u64, bits: &[u8]) -> bool {
@@ -318,6 +338,8 @@ enum Read {
     Torn,
     /// It is no record.
     Wrong,
+    /// It cannot be read now.
+    Failed(io::Error),
 }
 
 fn next_record(file: &mut impl io::Read) -> Read {
@@ -329,7 +351,7 @@ fn next_record(file: &mut impl io::Read) -> Read {
             Ok(0) => return Read::Torn,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Read::Wrong,
+            Err(error) => return Read::Failed(error),
         }
     }
     let [l0, l1, l2, l3, c0, c1, c2, c3, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, h0, h1, o0, o1] = head;
@@ -341,7 +363,7 @@ fn next_record(file: &mut impl io::Read) -> Read {
     match file.take(u64::from(length)).read_to_end(&mut packed) {
         Ok(read) if read < length as usize => return Read::Torn,
         Ok(_) => {}
-        Err(_) => return Read::Wrong,
+        Err(error) => return Read::Failed(error),
     }
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(head.get(8..).unwrap_or_default());

@@ -265,3 +265,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn numbers_of_batches_that_are_done_ahead_of_others_are_not_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // As large as a segment, so that each has one to itself.
+    let large = |shard, samples| batch(shard, samples, 70_000);
+    {
+        let (mut queue, _) = open(folder.path(), 2, 1 << 20);
+        [(0, 1), (1, 2), (1, 3)].into_iter().for_each(|(shard, samples)| queue.push(large(shard, samples)));
+        assert_eq!(numbers(&mut queue, 1), [2, 3]);
+    }
+    // Here the segments of the two are let go.
+    drop(open(folder.path(), 2, 1 << 20));
+    {
+        let (mut queue, _) = open(folder.path(), 2, 1 << 20);
+        [(1, 4), (1, 5)].into_iter().for_each(|(shard, samples)| queue.push(large(shard, samples)));
+    }
+    let (mut queue, _) = open(folder.path(), 2, 1 << 20);
+    assert_eq!(numbers(&mut queue, 1), [4, 5]);
+    assert_eq!(numbers(&mut queue, 0), [1]);
+}
+
+#[test]
+fn what_cannot_be_read_now_is_kept_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut queue, account) = open(folder.path(), 1, 1 << 20);
+    queue.push(batch(0, 1, 100));
+    let segment = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segment.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "seg")).unwrap();
+    let away = folder.path().join("away");
+    std::fs::rename(&segment, &away).unwrap();
+    // Reading a folder is an error of the system, and no sign that nothing is there.
+    std::fs::create_dir(&segment).unwrap();
+    assert!(queue.take(0).is_none());
+    assert_eq!((account.totals().pending, account.totals().undelivered), (1, [0; 6]));
+    std::fs::remove_dir(&segment).unwrap();
+    std::fs::rename(&away, &segment).unwrap();
+    assert_eq!(numbers(&mut queue, 0), [1]);
+}
