@@ -214,15 +214,15 @@ fn calls_are_shown_filtered_to_who_asks_and_left_out_for_who_is_slow() {
         format!("{} tail --address {address} --json --side client | head -n 2", redtap_e2e::agent::binary().display());
     let followed = followed_so_far(&agent);
     let mut head = Command::new("timeout")
-        .args(["60", "sh", "-c", &command])
+        .args(["30", "sh", "-c", &command])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     wait_followed(&agent, followed);
     front(&chain, 10..16);
     let mut text = String::new();
+    // No call comes any more: that nobody reads is noticed all the same.
     head.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    front(&chain, 16..18);
     let status = head.wait().unwrap();
     assert!(status.success(), "{status}: {text}");
     assert_eq!(records(&text).unwrap().len(), 2);

@@ -140,7 +140,9 @@ fn show(mut source: Box<dyn Source>, signals: Signals, options: &Tail) -> Result
             Next::LeftOut(count) => {
                 eprintln!("redtap: {count} calls left out: they came faster than they could be shown")
             }
-            Next::Nothing => {}
+            // `| head` ends this when it has enough, not only when the next call comes.
+            Next::Nothing if is_read(&out) => {}
+            Next::Nothing => break,
             Next::End => bail!("the agent has ended the stream"),
         }
     }
@@ -149,11 +151,34 @@ fn show(mut source: Box<dyn Source>, signals: Signals, options: &Tail) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
+/// Somebody can still read what is written there. Of a pipe without a reader `poll(2)` tells an error, whatever it is asked for.
+fn is_read(out: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(out, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // A poll that fails says nothing: the next write will.
+    poll(&mut asked, Some(&now)).is_err() || !asked.iter().any(|one| one.revents().contains(PollFlags::ERR))
+}
+
 /// False: who read has gone, which is no error.
 fn written(done: std::io::Result<()>) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_read_until_its_reader_is_gone() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(is_read(&writer));
+        drop(reader);
+        assert!(!is_read(&writer));
+        assert!(is_read(&std::fs::File::create("/dev/null").unwrap()));
     }
 }
