@@ -23,8 +23,9 @@ use std::collections::VecDeque;
 
 /// Longest time that a call waits for its cause to be known.
 pub const HOLD: Nanos = Nanos::from_secs(10);
-/// Longest time that a request waits for its other end.
-pub const OTHER_END: Nanos = Nanos::from_millis(500);
+/// Longest time that a request waits for its other end: more than twice what that may be on its way for ([`LAG`]), on a machine that has
+/// no time.
+pub const OTHER_END: Nanos = Nanos::SECOND;
 /// Calls held at a time.
 pub const MAX_HELD: usize = 8_192;
 /// Calls whose names are remembered for those that they caused.
