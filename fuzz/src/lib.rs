@@ -252,12 +252,12 @@ pub fn wire(protocol: Protocol, data: &[u8]) {
 
 /// Notes what comes out of a header block.
 #[derive(Default, PartialEq, Debug)]
-struct Noted(Vec<(u8, Vec<u8>)>);
+struct Noted(Vec<(Name, bool, Vec<u8>)>);
 
 impl Fields for Noted {
     fn field(&mut self, name: Name, value: &[u8], whole: bool) {
         assert!(value.len() <= limits::MAX_TARGET);
-        self.0.push((name as u8 | u8::from(whole) << 7, value.to_vec()));
+        self.0.push((name, whole, value.to_vec()));
     }
 }
 

@@ -116,7 +116,9 @@ impl OtelCollector {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
-        whole.lines().map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))).collect()
+        // One that was killed may have written an object without the end of its line; then the next one's first stands behind it.
+        let objects = serde_json::Deserializer::from_str(whole).into_iter();
+        objects.map(|object| object.context("the Collector wrote what is no JSON")).collect()
     }
 
     /// All spans it was sent.
