@@ -5,8 +5,8 @@
 //! [`Account`] what became of it. Life cycle: [`Exporters::start`] -> running -> [`Exporters::stop`], which lets each
 //! send what it has, but not for longer than it is told.
 //!
-//! **Invariant:** nothing on the data path waits for an exporter: they read copies ([`crate::registry::Registry::snapshot`])
-//! and live subscriptions of the [`crate::tap`], which lose what does not fit and count it.
+//! **Invariant:** nothing on the data path waits for what an exporter waits for: they read copies
+//! ([`crate::registry::Registry::snapshot`], whose lock is held while it copies) and live subscriptions of the [`crate::tap`], which lose what does not fit and count it.
 //!
 //! Metrics: `redtap_export_*` of each account, by exporter and reason. Absent: what is sent, and in which format.
 

@@ -36,7 +36,9 @@ fn path(target: &str) -> Cow<'_, str> {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let path = match target.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
-        None => target,
+        None if target.starts_with('/') => target,
+        // An authority (CONNECT) may have them too.
+        None => target.rsplit_once('@').map_or(target, |(_, host)| host),
     };
     if !path.contains(';') {
         return path.into();
@@ -67,6 +69,8 @@ mod tests {
         assert_eq!(path("http://example.org/a#secret"), "/a");
         assert_eq!(path("http://ann:secret@example.org/a"), "/a");
         assert_eq!(path("http://ann:secret@example.org?b=/c"), "/");
+        assert_eq!(path("ann:secret@example.org:443"), "example.org:443");
+        assert_eq!(path("/@a/b@c"), "/@a/b@c");
         assert_eq!(path("/a;jsessionid=secret/b;v=1?c"), "/a/b");
     }
 

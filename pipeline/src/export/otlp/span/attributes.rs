@@ -179,12 +179,9 @@ fn ip(address: &Address) -> String {
     known.map(|ip| ip.to_string()).unwrap_or_default()
 }
 
-/// The path of a target that has lost its query. One in absolute form (to a proxy) may hold credentials before it.
+/// The path, of a target that is one: without what may be a secret it comes from [`Targets`] already.
 fn path(target: &str) -> &str {
-    let rest = target
-        .split_once("://")
-        .map_or(target, |(_, rest)| rest.find('/').map_or("/", |at| rest.get(at..).unwrap_or("/")));
-    if rest.starts_with('/') { rest } else { "" }
+    if target.starts_with('/') { target } else { "" }
 }
 
 /// The URL that was asked, as far as it is known: made of the address that was asked, not of the `Host` header.
@@ -205,9 +202,7 @@ mod tests {
     #[test]
     fn a_path_is_what_follows_the_authority_and_nothing_of_it() {
         assert_eq!(path("/a/b"), "/a/b");
-        assert_eq!(path("http://ann:secret@example.org/a"), "/a");
-        assert_eq!(path("http://ann:secret@example.org"), "/");
-        assert_eq!(path("ann:secret@example.org:443"), "");
+        assert_eq!(path("example.org:443"), "");
         assert_eq!(path("*"), "");
     }
 }
