@@ -67,7 +67,7 @@ fn ties(chain: &Chain, all: &[Record], expected: usize) -> ([usize; 2], usize) {
             tied[place] += 1;
         }
         for (client, server) in [(to_back, back), (to_redis, redis)] {
-            assert_eq!(server.text("parent_span_id"), client.text("span_id"), "{number}");
+            assert_eq!(server.text("parent_span_id"), client.text("span_id"), "{number}: {server:?} {client:?}");
             assert_eq!(server.text("trace_id"), client.text("trace_id"), "{number}");
         }
     }

@@ -1,8 +1,12 @@
 //! Both ends of connections: which exchange at one end is which at the other.
 //!
 //! Where answers find their requests by id, the ids are the same at both ends. Elsewhere requests of one connection come one after the
-//! other, so the two that overlap in time are the same one; in a pipeline more than one does, and then the number on the
-//! connection decides, if both ends were seen from their beginning. What is still doubtful is not paired.
+//! other, and the number on the connection decides, if both ends were seen from their beginning and the two overlap in time. Where
+//! no number says it, it is the only one with which most of the time is common. What is still doubtful is not paired.
+//!
+//! On one host who receives is woken while the sender is still in the call that sends, and the sender may have to wait for a processor
+//! before that returns and is noted. So a server's end may seem to be over long after its client's, and a client's to begin when its
+//! server's is over already: the first request of a connection is the same at both ends then too ([`SKEW`]).
 //!
 //! Bounds: [`MAX_PAIRS`] connections, the one heard of longest ago makes room; [`MAX_ENDS`] exchanges an end.
 
@@ -18,6 +22,8 @@ use std::collections::VecDeque;
 pub const MAX_PAIRS: usize = 4_096;
 /// Exchanges remembered of a client's end.
 pub const MAX_ENDS: usize = 512;
+/// How far apart the ends of the first request of a connection may seem to be.
+pub const SKEW: Nanos = Nanos::from_millis(50);
 
 /// A connection, the same from both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,12 +74,25 @@ impl End {
         }
     }
 
+    fn overlaps(&self, served: &Self) -> bool {
+        self.start < served.end && served.start < self.end
+    }
+
     /// It overlaps with most of `served`.
     fn contains(&self, served: &Self) -> bool {
         let common = self.end.min(served.end).since(self.start.max(served.start));
-        self.start < served.end
-            && served.start < self.end
-            && common.0.saturating_mul(2) > served.end.since(served.start).0
+        self.overlaps(served) && common.0.saturating_mul(2) > served.end.since(served.start).0
+    }
+
+    /// Both are the first on their connection, and near enough.
+    fn first(&self, served: &Self) -> bool {
+        let apart = self.start.since(served.end).max(served.start.since(self.end));
+        self.number == 1 && self.numbered(served) && apart <= SKEW
+    }
+
+    /// The number says that it is the same.
+    fn numbered(&self, served: &Self) -> bool {
+        !self.late && !served.late && self.number == served.number
     }
 }
 
@@ -110,16 +129,20 @@ impl Sockets {
         let served = End::of(exchange, span);
         let ends = self.pairs.get_mut(&Pair::of(exchange))?;
         let by_id = exchange.protocol.carrier().pairing() == Pairing::ById && served.id != 0;
-        let fits = |(_, end): &(usize, &End)| end.contains(&served) && (!by_id || end.id == served.id);
-        let mut found = ends.clients.iter().enumerate().filter(fits);
-        let first = found.next()?;
-        let (at, _) = match found.next() {
-            None => first,
-            Some(_) if by_id || served.late => return None,
-            Some(second) => {
-                let numbered = |(_, end): &(usize, &End)| !end.late && end.number == served.number;
-                [first, second].into_iter().chain(found).find(numbered)?
-            }
+        let same = |end: &End| if by_id { end.id == served.id } else { end.numbered(&served) };
+        let may_be = |end: &End| (end.overlaps(&served) || end.first(&served)) && (!by_id || end.id == served.id);
+        let only = |fits: &dyn Fn(&End) -> bool| {
+            let mut found = ends.clients.iter().enumerate().filter(|(_, end)| may_be(end) && fits(end));
+            let first = found.next().map(|(at, _)| at);
+            (first, found.next().is_some())
+        };
+        let at = match (only(&same), only(&|end| end.contains(&served))) {
+            // Both say one, and not the same: an end has missed something.
+            ((Some(said), false), (Some(near), false)) if said != near => return None,
+            ((Some(said), false), _) => said,
+            // Ids may be used again.
+            (_, (Some(near), false)) => near,
+            _ => return None,
         };
         // Each is the other end of one.
         ends.clients.remove(at).map(|client| client.span)

@@ -5,7 +5,7 @@
 //! ([`super::sockets`]). Whatever may be wrong is not tied.
 //!
 //! A call is over before the request that caused it is: it is held until the cause is known, or surely unknown, or for
-//! [`HOLD`]. Life cycle of a call: [`Tie::take`] -> held -> out of [`Tie::settle`] with its names, once.
+//! [`HOLD`]; below one that is held, for as long as that is ([`HOLD_BELOW`] at most). Life cycle of a call: [`Tie::take`] -> held -> out of [`Tie::settle`] with its names, once.
 //!
 //! Bounds: [`MAX_HELD`] calls (past that the oldest goes out as it is, counted), [`MAX_PROCESSES`] processes, and those of both rooms.
 //! Absent: a clock, threads, any guess.
@@ -13,7 +13,7 @@
 use super::ids::{Ids, Link, Names};
 use super::process::{Process, Served, Threads};
 use super::sockets::Sockets;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::flow::trace::{SpanId, TraceId};
@@ -23,6 +23,8 @@ use std::collections::VecDeque;
 
 /// Longest time that a call waits for its cause to be known.
 pub const HOLD: Nanos = Nanos::from_secs(10);
+/// Longest time that a call waits for its cause, which is known, to be out itself: it may be the last of several that wait so.
+pub const HOLD_BELOW: Nanos = Nanos::from_secs(30);
 /// Longest time that a request waits for its other end: more than twice what that may be on its way for ([`LAG`]), on a machine that has
 /// no time.
 pub const OTHER_END: Nanos = Nanos::SECOND;
@@ -105,6 +107,8 @@ enum Cause {
 pub struct Tie {
     names: Names,
     held: VecDeque<Held>,
+    /// Names of those held.
+    waiting: HashSet<SpanId, foldhash::fast::RandomState>,
     known: HashMap<SpanId, TraceId, foldhash::fast::RandomState>,
     known_order: VecDeque<SpanId>,
     processes: HashMap<u32, Process, foldhash::fast::RandomState>,
@@ -127,6 +131,7 @@ impl Tie {
         Self {
             names,
             held: VecDeque::new(),
+            waiting: HashSet::default(),
             known: HashMap::default(),
             known_order: VecDeque::new(),
             processes: HashMap::default(),
@@ -195,6 +200,7 @@ impl Tie {
             let ids = self.alone(&oldest);
             self.out(oldest, ids, out);
         }
+        self.waiting.insert(span);
         self.held.push_back(Held { joined, span, since: now, cause: None });
     }
 
@@ -244,6 +250,7 @@ impl Tie {
     }
 
     fn out(&mut self, held: Held, ids: Ids, out: &mut Vec<Call>) {
+        self.waiting.remove(&held.span);
         if self.known.len() >= MAX_KNOWN
             && let Some(oldest) = self.known_order.pop_front()
         {
@@ -291,8 +298,11 @@ impl Tie {
         if let Some(trace) = self.known.get(&cause) {
             return Fate::Out(ids(*trace, link));
         }
-        // It is held itself, or still on its way here.
-        if waited >= HOLD { Fate::Out(self.alone(held)) } else { Fate::Wait(Some((cause, link))) }
+        // It is held itself, for its own cause perhaps: what waits for another may have to wait for longer than that.
+        if waited < HOLD_BELOW && self.waiting.contains(&cause) {
+            return Fate::Wait(Some((cause, link)));
+        }
+        Fate::Out(self.alone(held))
     }
 
     fn served(&mut self, held: &Held, waited: Nanos) -> Fate {

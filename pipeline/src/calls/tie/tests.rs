@@ -27,6 +27,7 @@ struct One {
     to: u64,
     conn: u64,
     port: u16,
+    number: u32,
     id: u32,
     answered_by: u32,
     answered: bool,
@@ -47,6 +48,7 @@ impl One {
             to,
             conn,
             port,
+            number: 1,
             id: 0,
             answered_by: tid,
             answered: true,
@@ -102,7 +104,7 @@ impl One {
             no_answer: None,
             session: None,
             trace: context.map(Box::new),
-            number: 1,
+            number: self.number,
             id: self.id,
             asked_by: self.tid,
             answered_by: self.answered_by,
@@ -126,7 +128,7 @@ impl One {
     }
 
     fn span(&self, tie: &Tie) -> SpanId {
-        tie.names.numbered(self.conn, 1)
+        tie.names.numbered(self.conn, self.number)
     }
 }
 
@@ -143,7 +145,13 @@ fn run(tie: &mut Tie, all: &[One], until: u64) -> HashMap<SpanId, Ids> {
         if at % 100 == 0 {
             let open = all.iter().filter(|one| one.side == Role::Server && one.from <= at && at < one.to);
             let requests = open
-                .map(|one| OpenRequest { pid: one.pid, tid: one.tid, start: ms(one.from), conn: one.conn, number: 1 })
+                .map(|one| OpenRequest {
+                    pid: one.pid,
+                    tid: one.tid,
+                    start: ms(one.from),
+                    conn: one.conn,
+                    number: one.number,
+                })
                 .collect();
             // The answer is on its way for as long as anything else.
             tie.opened(Open { at: ms(at), complete: true, requests });
@@ -294,7 +302,7 @@ fn streams_of_one_connection_are_paired_by_id_and_requests_in_order_by_time() {
         let from = 100 + round * 20;
         for (side, pid, from, to) in [(Role::Client, 1, from, from + 19), (Role::Server, 2, from + 1, from + 18)] {
             let mut one = One::new(side, pid, pid, from, to);
-            one.port = 5_000;
+            (one.port, one.number) = (5_000, 1 + u32::try_from(round).unwrap());
             all.push(one);
         }
     }
@@ -302,6 +310,58 @@ fn streams_of_one_connection_are_paired_by_id_and_requests_in_order_by_time() {
     for ends in all.chunks(2) {
         assert_eq!(ids[&ends[1].span(&tie)].parent, Some(ends[0].span(&tie)));
     }
+}
+
+/// A client's and a server's end of requests on one connection: number, from, to.
+fn ends(pairs: &[[(u32, u64, u64); 2]]) -> Vec<One> {
+    let mut all = Vec::new();
+    for pair in pairs {
+        for ((number, from, to), (side, pid)) in pair.iter().zip([(Role::Client, 1), (Role::Server, 2)]) {
+            let mut one = One::new(side, pid, pid, *from, *to);
+            (one.conn, one.port, one.number) = (u64::from(pid), 6_000, *number);
+            all.push(one);
+        }
+    }
+    all
+}
+
+#[test]
+fn an_end_that_is_noted_late_is_still_the_same_request() {
+    // The server waited for a processor after it had sent; the client waited after it had sent, and the answer was there by then.
+    for pairs in [
+        [[(1, 0, 10), (1, 1, 200)], [(2, 30, 40), (2, 31, 39)]],
+        [[(1, 18, 19), (1, 1, 17)], [(2, 60, 70), (2, 61, 90)]],
+    ] {
+        let mut tie = tie();
+        let all = ends(&pairs);
+        let ids = run(&mut tie, &all, 3_000);
+        for pair in all.chunks(2) {
+            assert_eq!(ids[&pair[1].span(&tie)].parent, Some(pair[0].span(&tie)), "{pairs:?}");
+        }
+    }
+}
+
+#[test]
+fn where_an_end_missed_a_request_numbers_and_times_do_not_agree_and_nothing_is_guessed() {
+    let mut tie = tie();
+    // The server's first was lost: its second is called first.
+    let mut all = ends(&[[(1, 0, 10), (9, 0, 0)], [(2, 12, 30), (1, 13, 29)], [(3, 200, 230), (2, 201, 229)]]);
+    all.remove(1);
+    let ids = run(&mut tie, &all, 3_000);
+    assert_eq!(ids[&all[2].span(&tie)].parent, None, "its number says one, its time another");
+    assert_eq!(ids[&all[4].span(&tie)].parent, Some(all[3].span(&tie)), "the time says it alone");
+}
+
+#[test]
+fn a_request_waits_for_its_other_end_for_as_long_as_that_waits_for_its_cause() {
+    let mut tie = tie();
+    // A thread of which something is open for long: the call is held for as long as anything is.
+    let hold = HOLD.0 / 1_000_000;
+    let mut all = [One::served(1, 11, 0, 2 * hold), One::asked(1, 11, 10, 20), One::served(2, 2, 11, 19)];
+    all[2].port = all[1].port;
+    let ids = run(&mut tie, &all, 3 * hold);
+    assert_eq!(ids[&all[2].span(&tie)].parent, Some(all[1].span(&tie)));
+    assert_eq!(ids[&all[2].span(&tie)].trace, ids[&all[1].span(&tie)].trace);
 }
 
 #[test]
