@@ -206,6 +206,11 @@ fn a_chain_of_five_languages_is_shown_as_it_is() {
         at_least(&eight, link, percent);
     }
 
+    for (paired, ends) in [(paired, ends), (paired_of_eight, ends_of_eight)] {
+        // Of what no answer is due to (the goodbyes to PostgreSQL, an eighth) ends are not paired.
+        assert!(paired * 4 >= ends * 3, "{paired} of {ends} other ends");
+    }
+
     // A step of the history is 5 s. Those who are asked are asked afterwards: that is traffic as well.
     let total = |edges: &Edges| edges.values().sum::<u64>();
     let mut shown = Edges::new();
