@@ -66,7 +66,7 @@ const STEPS: &[Step] = &[
     step("pages are what their source says", &["cargo", "xtask", "ui", "--check"]),
     Step {
         name: "unit and property tests",
-        what: What::Tests { packages: &["stages", "pipeline", "benches", "xtask"], pace: Pace::Threads },
+        what: What::Tests { packages: &["stages", "captures", "pipeline", "benches", "xtask"], pace: Pace::Threads },
     },
     Step { name: "live kernel", what: What::Tests { packages: &["kernel"], pace: Pace::Alone } },
     Step {
