@@ -6,8 +6,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use redtap::recording::RecordingReader;
-use redtap::source::stream_time::{Next, Records as _};
 use redtap::source::{BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
+use redtap_captures::records::{Next, Records as _};
 use redtap_stages::abi::EventHeader;
 use redtap_stages::flow::event::{EventBatch, Span};
 use redtap_stages::time::Nanos;

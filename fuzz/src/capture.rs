@@ -1,9 +1,9 @@
 //! A capture file out of the input: its bytes as they are behind a header, or a script of packets between two ends.
 
 use crate::Script;
-use redtap::capture::Capture;
-use redtap::capture::modes::Mode;
-use redtap::source::stream_time::{MAX_RECORD, Next, Records};
+use redtap_captures::Capture;
+use redtap_captures::modes::Mode;
+use redtap_captures::records::{MAX_RECORD, Next, Records};
 use redtap_stages::abi::{EventHeader, HEADER_LEN, kind};
 use std::collections::HashMap;
 use std::io::Cursor;

@@ -4,9 +4,9 @@
 //!
 //! Absent: any look behind the first bytes.
 
-use crate::capture::file::is_capture;
 use crossbeam_channel::{Receiver, TryRecvError};
 use flate2::read::MultiGzDecoder;
+use redtap_captures::file::is_capture;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;

@@ -14,7 +14,6 @@ pub mod actor;
 pub mod alarms;
 pub mod blueprint;
 pub mod calls;
-pub mod capture;
 pub mod chain;
 pub mod clock;
 pub mod conservation;

@@ -17,8 +17,9 @@
 //!
 //! Absent: compression, an index, and any change of a record between ring and file.
 
-use crate::source::stream_time::{MAX_RECORD, Next, Records, StreamTime};
+use crate::source::StreamTime;
 use crate::source::{Filled, Lease, Source};
+use redtap_captures::records::{MAX_RECORD, Next, Records};
 use redtap_stages::abi;
 use redtap_stages::flow::event::EventBatch;
 use redtap_stages::stage::Batch;

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use redtap::recording::{FILE_HEADER, RecordingError, RecordingReader, RecordingWriter};
-use redtap::source::stream_time::{MAX_RECORD, Next, Records};
 use redtap::source::{Filled, Lease, Source};
+use redtap_captures::records::{MAX_RECORD, Next, Records};
 use redtap_stages::abi;
 use redtap_stages::flow::event::EventBatch;
 use redtap_stages::stage::Batch;

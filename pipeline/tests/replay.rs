@@ -10,9 +10,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-/// `data/captures/record.py` says what it holds.
-const MIXED: &[u8] = include_bytes!("data/captures/mixed.pcap");
-const COOKED: &[u8] = include_bytes!("data/captures/cooked.pcap");
+/// `captures/tests/data/captures/record.py` says what it holds.
+const MIXED: &[u8] = include_bytes!("../../captures/tests/data/captures/mixed.pcap");
+const COOKED: &[u8] = include_bytes!("../../captures/tests/data/captures/cooked.pcap");
 const RECORDING: &[u8] = include_bytes!("data/mixed.redtapev");
 
 /// What curl, redis-cli, dig and the sockets of the script asked, and what they were told.

@@ -30,6 +30,8 @@ impl Tally {
 struct Step {
     name: &'static str,
     what: What,
+    /// It runs at the same time as the one before it: neither fills the machine.
+    beside: bool,
 }
 
 /// What a step does.
@@ -58,7 +60,7 @@ const LONGEST: Duration = Duration::from_secs(20 * 60);
 const UNDISTURBED: &[&str] = &["durations", "governor", "lifecycle", "saturation"];
 
 const fn step(name: &'static str, command: &'static [&'static str]) -> Step {
-    Step { name, what: What::Command(command, &[]) }
+    Step { name, what: What::Command(command, &[]), beside: false }
 }
 
 const STEPS: &[Step] = &[
@@ -66,9 +68,10 @@ const STEPS: &[Step] = &[
     step("pages are what their source says", &["cargo", "xtask", "ui", "--check"]),
     Step {
         name: "unit and property tests",
-        what: What::Tests { packages: &["stages", "pipeline", "benches", "xtask"], pace: Pace::Threads },
+        what: What::Tests { packages: &["stages", "captures", "pipeline", "benches", "xtask"], pace: Pace::Threads },
+        beside: false,
     },
-    Step { name: "live kernel", what: What::Tests { packages: &["kernel"], pace: Pace::Alone } },
+    Step { name: "live kernel", what: What::Tests { packages: &["kernel"], pace: Pace::Alone }, beside: false },
     Step {
         name: "memory order, model-checked",
         what: What::Command(
@@ -92,12 +95,21 @@ const STEPS: &[Step] = &[
             ],
             &[("RUSTFLAGS", "--cfg loom")],
         ),
+        beside: false,
     },
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
     step("instruction counts", &["cargo", "xtask", "instructions"]),
-    step("the binary", &["cargo", "build", "--locked", "--release"]),
-    Step { name: "real servers and clients", what: What::Tests { packages: &["e2e"], pace: Pace::Pairs } },
-    Step { name: "load harness, quick", what: What::Tests { packages: &["perf-tests"], pace: Pace::Alone } },
+    Step { beside: true, ..step("the binary", &["cargo", "build", "--locked", "--release"]) },
+    Step {
+        name: "real servers and clients",
+        what: What::Tests { packages: &["e2e"], pace: Pace::Pairs },
+        beside: false,
+    },
+    Step {
+        name: "load harness, quick",
+        what: What::Tests { packages: &["perf-tests"], pace: Pace::Alone },
+        beside: false,
+    },
 ];
 
 /// Installs, runs all steps (or those whose name contains `only`), sums up.
@@ -106,20 +118,18 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let skips = SkipLog::create()?;
     let mut tally = Tally::default();
     let mut broken = Vec::new();
-    for step in STEPS.iter().filter(|step| only.is_none_or(|only| step.name.contains(only))) {
-        println!("\n== {}", step.name);
-        #[expect(clippy::disallowed_methods, reason = "a developer's tool, and only shown")]
-        let began = Instant::now();
-        let (counted, ok) = run_step(step, &skips)?;
-        tally.add(counted);
-        println!("-- {} s", began.elapsed().as_secs());
-        if counted == Tally::default() {
-            tally.passed += u64::from(ok);
-        }
-        if !ok {
-            broken.push(step.name);
-            // A step that failed without a failed test (it did not build) must not sum up as a success.
-            tally.failed += u64::from(counted.failed == 0);
+    let steps: Vec<&Step> = STEPS.iter().filter(|step| only.is_none_or(|only| step.name.contains(only))).collect();
+    for group in steps.chunk_by(|_, next| next.beside) {
+        for (step, (counted, ok)) in group.iter().zip(run_group(group, &skips)?) {
+            tally.add(counted);
+            if counted == Tally::default() {
+                tally.passed += u64::from(ok);
+            }
+            if !ok {
+                broken.push(step.name);
+                // A step that failed without a failed test (it did not build) must not sum up as a success.
+                tally.failed += u64::from(counted.failed == 0);
+            }
         }
     }
     for reason in skips.reasons()? {
@@ -133,6 +143,25 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
     ensure!(tally.failed == 0, "tests failed");
     Ok(())
+}
+
+/// Runs steps at the same time.
+fn run_group(group: &[&Step], skips: &SkipLog) -> Result<Vec<(Tally, bool)>> {
+    #[expect(clippy::disallowed_methods, reason = "a developer's tool, and only shown")]
+    let began = Instant::now();
+    let names: Vec<&str> = group.iter().map(|step| step.name).collect();
+    println!("\n== {}", names.join("; "));
+    let [first, beside @ ..] = group else { return Ok(Vec::new()) };
+    let all = std::thread::scope(|scope| {
+        let running: Vec<_> = beside.iter().map(|step| scope.spawn(|| run_step(step, skips))).collect();
+        let mut all = vec![run_step(first, skips)?];
+        for step in running {
+            all.push(step.join().map_err(|_| anyhow!("a step fell over"))??);
+        }
+        anyhow::Ok(all)
+    })?;
+    println!("-- {} s", began.elapsed().as_secs());
+    Ok(all)
 }
 
 fn run_step(step: &Step, skips: &SkipLog) -> Result<(Tally, bool)> {

@@ -255,6 +255,8 @@ fn stop(shown: &Shown) -> bool {
         governor.stop();
     }
     let Some(running) = live.running.lock().take() else { return true };
+    // What happens from here on is not told any more, so that what was told can be read to its end, and adds up.
+    live.probe.detach();
     // What is shown while the rest is drained.
     *live.ended.lock() = running.report();
     let stopped = running.stop(STOP_WITHIN);

@@ -8,7 +8,8 @@
 //! Absent: any other clock. It waits only for records of a source that still grows.
 
 use super::{BATCH_BYTES, BATCH_RECORDS, Filled, Lease, Source, SourceTotals};
-use redtap_stages::abi::{self, EventHeader};
+use redtap_captures::records::{MAX_RECORD, Next, Records};
+use redtap_stages::abi::EventHeader;
 use redtap_stages::flow::event::{EventBatch, Span};
 use redtap_stages::time::Nanos;
 use std::mem::offset_of;
@@ -23,26 +24,6 @@ pub const MAX_STEPS: u32 = 4_096;
 /// How far time goes on while a source that still grows has nothing: enough for what is ready to go out, too little for
 /// anything to time out only because its file is written slowly.
 pub const PATIENCE: Nanos = Nanos::SECOND;
-/// Largest record: a header and one chunk.
-pub const MAX_RECORD: usize = abi::HEADER_LEN + abi::MAX_CHUNK;
-
-/// What asking for a record gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// A record.
-    Record,
-    /// None now, but there may be some later.
-    Later,
-    /// None, and none will come.
-    End,
-}
-
-/// Gives records one by one.
-pub trait Records: Send + 'static {
-    /// Appends the next record (header and payload, at most [`MAX_RECORD`] bytes) to `memory`, if there is one.
-    fn next_record(&mut self, memory: &mut Vec<u8>) -> Next;
-}
-
 /// Any iterator of records; one that is too long ends it.
 #[derive(Debug)]
 pub struct Iterated<I>(pub I);
@@ -158,10 +139,11 @@ pub(super) fn stamp(record: &[u8]) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use redtap_stages::abi::HEADER_LEN;
     use redtap_stages::stage::Batch;
 
     fn record(at: Nanos) -> Vec<u8> {
-        let mut bytes = vec![0; abi::HEADER_LEN];
+        let mut bytes = vec![0; HEADER_LEN];
         bytes[24..32].copy_from_slice(&at.0.to_ne_bytes());
         bytes
     }

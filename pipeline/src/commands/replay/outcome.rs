@@ -1,16 +1,16 @@
 //! What is said at the end of a replay: how far the file could be read, and what in it could not.
 
 use parking_lot::Mutex;
-use redtap::capture;
-use redtap::capture::file::CaptureError;
+
 use redtap::recording::RecordingError;
+use redtap_captures::file::CaptureError;
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
 /// What became of a file.
 pub(super) enum Outcome {
     Recording(Arc<OnceLock<RecordingError>>),
-    Capture(Arc<Mutex<capture::Outcome>>),
+    Capture(Arc<Mutex<redtap_captures::Outcome>>),
 }
 
 impl Outcome {
@@ -29,7 +29,7 @@ impl Outcome {
     }
 }
 
-fn tell_capture(outcome: &capture::Outcome, name: &str) -> bool {
+fn tell_capture(outcome: &redtap_captures::Outcome, name: &str) -> bool {
     let (packets, flows) = (&outcome.packets, &outcome.flows);
     eprintln!("{} packets of {} connections", packets.taken, flows.flows);
     let unread: Vec<String> = packets.reasons().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{why} {n}")).collect();

@@ -3,11 +3,11 @@
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
-use redtap::capture::file::{CaptureError, Damage};
-use redtap::capture::flows::{HOLE_WAIT, MAX_FLOWS, RESET_WAIT};
-use redtap::capture::modes::Mode;
-use redtap::capture::{Capture, Outcome};
-use redtap::source::stream_time::{MAX_RECORD, Next, Records};
+use redtap_captures::file::{CaptureError, Damage};
+use redtap_captures::flows::{HOLE_WAIT, MAX_FLOWS, RESET_WAIT};
+use redtap_captures::modes::Mode;
+use redtap_captures::records::{MAX_RECORD, Next, Records};
+use redtap_captures::{Capture, Outcome};
 use redtap_stages::abi::{EventHeader, HEADER_LEN, flag, kind, reason};
 use redtap_stages::decode::{Decode, DecodeSettings};
 use redtap_stages::flow::conn::What;

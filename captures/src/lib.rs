@@ -8,13 +8,13 @@
 //!
 //! Absent: threads and clocks. Time is that of the packets.
 
-use crate::source::stream_time::{Next, Records};
 use events::Queue;
 use file::{CaptureError, PacketFile};
 use flows::{FlowCounts, Flows};
 use link::Transport;
 use modes::Mode;
 use parking_lot::Mutex;
+use records::{Next, Records};
 use redtap_stages::stage::Ledger;
 use redtap_stages::time::Nanos;
 use std::fmt;
@@ -26,6 +26,7 @@ pub mod file;
 pub mod flows;
 pub mod link;
 pub mod modes;
+pub mod records;
 pub mod tcp;
 
 /// What was read of a capture, and what became of it.
