@@ -42,7 +42,9 @@ fn the_page_on_testing_names_steps_that_there_are() {
         .into_iter()
         .filter_map(|first| Some(first.strip_prefix('"')?.strip_suffix('"')?.to_owned()))
         .collect();
-    assert_eq!(words.len(), source.matches("name: \"").count() + source.matches("    step(\"").count(), "{words:?}");
+    let commands = ["    step(\"", "    beside(\""].map(|begin| source.matches(begin).count());
+    let steps = source.matches("name: \"").count() + commands.iter().sum::<usize>();
+    assert_eq!(words.len(), steps, "{words:?}");
     for word in words {
         assert!(source.contains(&format!("\"{word}")), "no step begins with {word}");
     }

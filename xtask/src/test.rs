@@ -63,6 +63,10 @@ const fn step(name: &'static str, command: &'static [&'static str]) -> Step {
     Step { name, what: What::Command(command, &[]), beside: false }
 }
 
+const fn beside(name: &'static str, command: &'static [&'static str]) -> Step {
+    Step { beside: true, ..step(name, command) }
+}
+
 const STEPS: &[Step] = &[
     step("kernel objects are what their source says", &["cargo", "xtask", "bpf", "--check"]),
     step("pages are what their source says", &["cargo", "xtask", "ui", "--check"]),
@@ -99,7 +103,7 @@ const STEPS: &[Step] = &[
     },
     step("hostile bytes", &["cargo", "xtask", "fuzz", "--seconds", "15"]),
     step("instruction counts", &["cargo", "xtask", "instructions"]),
-    Step { beside: true, ..step("the binary", &["cargo", "build", "--locked", "--release"]) },
+    beside("the binary", &["cargo", "build", "--locked", "--release"]),
     Step {
         name: "real servers and clients",
         what: What::Tests { packages: &["e2e"], pace: Pace::Pairs },
