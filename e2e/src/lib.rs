@@ -8,6 +8,7 @@
 //! sandbox are ended.
 
 pub mod agent;
+pub mod certificates;
 pub mod cli;
 pub mod clients;
 pub mod prometheus;

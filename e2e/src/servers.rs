@@ -15,3 +15,4 @@ pub mod postgres;
 pub mod redis;
 pub mod store;
 pub mod web;
+pub mod webhook;

@@ -4,68 +4,26 @@
 
 use redtap_e2e::agent::Agent;
 use redtap_e2e::can_run;
+use redtap_e2e::certificates::Certificates;
 use redtap_e2e::cli::redtap;
 use redtap_e2e::sandbox::{Proc, Sandbox, free_port, get};
 use redtap_e2e::servers::nginx::Nginx;
+use redtap_e2e::servers::webhook::Webhook;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What a webhook was sent.
-#[derive(Clone, Default)]
-struct Hook(Arc<Mutex<Vec<Value>>>);
-
-impl Hook {
-    /// Listens; the first `busy` requests are answered 503.
-    fn start(port: u16, mut busy: u32) -> Self {
-        let hook = Self::default();
-        let told = hook.clone();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        // Ends with the process.
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                let (mut request, mut chunk) = (Vec::new(), [0; 4_096]);
-                let body = loop {
-                    let Ok(read @ 1..) = stream.read(&mut chunk) else { break None };
-                    request.extend_from_slice(&chunk[..read]);
-                    let text = String::from_utf8_lossy(&request).into_owned();
-                    let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                    let head = head.to_ascii_lowercase();
-                    let length =
-                        head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
-                    if body.len() >= length.unwrap_or(0) {
-                        break Some(body.to_owned());
-                    }
-                };
-                let status = if busy > 0 { "503 Busy" } else { "200 OK" };
-                if let (0, Some(body)) = (busy, body) {
-                    told.0.lock().unwrap().push(serde_json::from_str(&body).unwrap());
-                }
-                busy = busy.saturating_sub(1);
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                let _ = stream.write_all(answer.as_bytes());
-            }
-        });
-        hook
-    }
-
-    fn bodies(&self) -> Vec<Value> {
-        self.0.lock().unwrap().clone()
-    }
-
-    /// Status of every alarm that it was told of, in order.
-    fn told(&self) -> Vec<String> {
-        let bodies = self.bodies();
-        let alarms = bodies.iter().flat_map(|body| body["alarms"].as_array().unwrap().clone());
-        alarms.map(|alarm| alarm["status"].as_str().unwrap().to_owned()).collect()
-    }
+/// Status of every alarm that a webhook was told of, in order.
+fn told(hook: &Webhook) -> Vec<String> {
+    let bodies = hook.bodies().unwrap();
+    let alarms = bodies.iter().flat_map(|body| body["alarms"].as_array().unwrap().clone());
+    alarms.map(|alarm| alarm["status"].as_str().unwrap().to_owned()).collect()
 }
 
 fn alertmanager(sandbox: &Sandbox, port: u16) -> Proc {
+    alertmanager_with(sandbox, port, &[])
+}
+
+fn alertmanager_with(sandbox: &Sandbox, port: u16, more: &[&str]) -> Proc {
     let config = "route: {receiver: none, group_wait: 1s}\nreceivers: [{name: none}]\n";
     let config = sandbox.write("am.yml", config).unwrap();
     let arguments = [
@@ -74,7 +32,7 @@ fn alertmanager(sandbox: &Sandbox, port: u16) -> Proc {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--cluster.listen-address=".to_owned(),
     ];
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(more.iter().copied()).collect();
     sandbox.start("alertmanager", "prometheus-alertmanager", &arguments).unwrap().wait_port(port).unwrap()
 }
 
@@ -113,10 +71,11 @@ fn a_failing_endpoint_is_told_once_and_so_is_its_end() {
     }
     let (sandbox, apart) = (Sandbox::new("alarms").unwrap(), Sandbox::new("alertmanager").unwrap());
     let nginx = Nginx::start(&sandbox, 1).unwrap();
-    let [am, hook_port, slack_port] = [(); 3].map(|()| free_port().unwrap());
+    let am = free_port().unwrap();
     let manager = alertmanager(&apart, am);
     // The first two tries fail: it is sent again.
-    let (hook, slack) = (Hook::start(hook_port, 2), Hook::start(slack_port, 0));
+    let (hook, slack) = (Webhook::start(2).unwrap(), Webhook::start(0).unwrap());
+    let (hook_port, slack_port) = (hook.port, slack.port);
     sandbox
         .write(
             "redtap.toml",
@@ -139,29 +98,30 @@ fn a_failing_endpoint_is_told_once_and_so_is_its_end() {
     assert_eq!(alert["labels"]["alertname"], "Failing");
     assert_eq!(alert["labels"]["endpoint"], "/broken");
     assert_eq!(alert["annotations"]["summary"], "Too many requests fail.");
-    ask_until(&sandbox, &nginx, "/broken", 10, || hook.told() == ["firing"]);
+    ask_until(&sandbox, &nginx, "/broken", 10, || told(&hook) == ["firing"]);
     let took = ask_until(&sandbox, &nginx, "/", 40, || active(am).is_empty());
     // The window of 10 s and a third of a second, `keep_firing_for`, interval, registry.
     assert!(took <= 25, "resolved after {took} s");
-    ask_until(&sandbox, &nginx, "/", 10, || hook.told() == ["firing", "resolved"]);
-    assert_eq!(slack.bodies().len(), 2, "{:?}", slack.bodies());
-    assert_eq!(slack.bodies()[0]["attachments"][0]["title"], "[firing] Failing nginx");
+    ask_until(&sandbox, &nginx, "/", 10, || told(&hook) == ["firing", "resolved"]);
+    let bodies = slack.bodies().unwrap();
+    assert_eq!(bodies.len(), 2, "{bodies:?}");
+    assert_eq!(bodies[0]["attachments"][0]["title"], "[firing] Failing nginx");
 
     // Again; with another agent in the middle of it.
-    ask_until(&sandbox, &nginx, "/broken", 20, || active(am).len() == 1 && hook.told().len() == 3);
+    ask_until(&sandbox, &nginx, "/broken", 20, || active(am).len() == 1 && told(&hook).len() == 3);
     let before = alarms(&agent)["firing"][0].clone();
     agent.stop().unwrap();
     let agent = Agent::start(&sandbox, &[]).unwrap();
     ask_until(&sandbox, &nginx, "/broken", 10, || alarms(&agent)["firing"].as_array().unwrap().len() == 1);
     let after = &alarms(&agent)["firing"][0];
     assert_eq!((&after["since"], &after["labels"]), (&before["since"], &before["labels"]));
-    assert_eq!(hook.told(), ["firing", "resolved", "firing"], "nothing is told twice");
+    assert_eq!(told(&hook), ["firing", "resolved", "firing"], "nothing is told twice");
     assert_eq!(active(am).len(), 1);
 
     // It ends while Alertmanager is down.
     manager.stop().unwrap();
     ask_until(&sandbox, &nginx, "/", 40, || alarms(&agent)["history"].as_array().unwrap().len() == 2);
-    ask_until(&sandbox, &nginx, "/", 10, || hook.told().len() == 4);
+    ask_until(&sandbox, &nginx, "/", 10, || told(&hook).len() == 4);
     let pending =
         |agent: &Agent| agent.metrics().unwrap().sum("redtap_export_pending", &[("exporter", "alertmanager")]);
     assert_eq!(pending(&agent), 1);
@@ -173,9 +133,70 @@ fn a_failing_endpoint_is_told_once_and_so_is_its_end() {
     let metrics = agent.metrics().unwrap();
     assert_eq!(metrics.sum("redtap_export_undelivered_total", &[]), 0);
     assert!(metrics.sum("redtap_export_retries_total", &[("exporter", "alertmanager")]) >= 1);
-    assert_eq!(hook.told(), ["firing", "resolved", "firing", "resolved"]);
+    assert_eq!(told(&hook), ["firing", "resolved", "firing", "resolved"]);
     let log = agent.stop().unwrap();
     assert!(!log.contains("/secret"), "an address of Slack is a secret: {log}");
+    drop(manager);
+}
+
+/// `hush-alarm` as Alertmanager keeps it (bcrypt).
+const BCRYPT: &str = "$2b$04$HmqeMctY0WTFUpxeqH8HKuLqieaLH.HMvquCZb2/qUwdhqTr7ITQe";
+
+#[test]
+fn receivers_are_told_over_tls_with_what_they_want_to_see() {
+    if !can_run(&["nginx", "curl", "timeout", "openssl", "prometheus-alertmanager"]) {
+        return;
+    }
+    let (sandbox, apart) = (Sandbox::new("alarms").unwrap(), Sandbox::new("alertmanager").unwrap());
+    let nginx = Nginx::start(&sandbox, 1).unwrap();
+    let tls = Certificates::make(&apart).unwrap();
+    let (ca, certificate, key) =
+        (tls.ca.display().to_string(), tls.certificate.display().to_string(), tls.key.display().to_string());
+    let web = format!(
+        "tls_server_config: {{cert_file: '{certificate}', key_file: '{key}', client_auth_type: RequireAndVerifyClientCert, \
+         client_ca_file: '{ca}'}}\nbasic_auth_users: {{agent: '{BCRYPT}'}}\n"
+    );
+    let web = format!("--web.config.file={}", apart.write("web.yml", &web).unwrap().display());
+    let am = free_port().unwrap();
+    let manager = alertmanager_with(&apart, am, &[&web]);
+    let hook = Webhook::start(0).unwrap();
+    let identity = |kind: &str| {
+        format!(
+            "{kind}_tls_ca_file = \"{ca}\"\n{kind}_tls_cert_file = \"{certificate}\"\n{kind}_tls_key_file = \"{key}\"\n"
+        )
+    };
+    // What Slack's form is sent to takes our certificate, but wants a password that it does not get.
+    let config = format!(
+        "[alarms]\ninterval = \"1s\"\nalertmanagers = [\"https://127.0.0.1:{am}\"]\n\
+         webhooks = [\"http://127.0.0.1:{port}/hush-hook\"]\nslack = [\"https://127.0.0.1:{am}/hush-slack-path\"]\n{}{}\
+         alertmanager_tls_server_name = \"localhost\"\n\
+         alertmanager_basic_user = \"agent\"\nalertmanager_basic_password = \"hush-alarm\"\n\
+         webhook_bearer_token = \"hush-token\"\noff = [\"RedtapNewError\"]\n[alarms.webhook_headers]\nX-Tenant = \"hush-tenant\"\n\
+         [alarms.rules.Failing]\nkind = \"error_ratio\"\nwindow = \"10s\"\nmin_requests = 5\nfor = \"0s\"\n",
+        identity("alertmanager"),
+        identity("slack"),
+        port = hook.port
+    );
+    let file = sandbox.write("redtap.toml", &config).unwrap();
+    let agent = Agent::start(&sandbox, &[]).unwrap();
+    let sum = |what: &str, exporter: &str| {
+        agent.metrics().unwrap().sum(&format!("redtap_export_{what}_total"), &[("exporter", exporter)])
+    };
+    ask_until(&sandbox, &nginx, "/broken", 20, || {
+        sum("delivered", "alertmanager") > 0 && sum("delivered", "webhook") > 0 && sum("undelivered", "slack") > 0
+    });
+    let alerts = format!("https://localhost:{am}/api/v2/alerts?active=true");
+    let ask = ["-s", "--cacert", &ca, "--cert", &certificate, "--key", &key, "-u", "agent:hush-alarm", &alerts];
+    let alerts: Value = serde_json::from_str(&apart.run_outside("curl", &ask).unwrap()).unwrap();
+    assert_eq!(alerts[0]["labels"]["alertname"], "Failing", "{alerts}");
+    let head = hook.requests()[0].0.to_ascii_lowercase();
+    assert!(head.starts_with("post /hush-hook http/1.1\r\n"), "{head}");
+    assert!(head.contains("authorization: bearer hush-token") && head.contains("x-tenant: hush-tenant"), "{head}");
+    let shown = redtap(sandbox.folder(), &["config", "--config", file.to_str().unwrap()]).unwrap();
+    assert!(shown.out.contains("# alertmanager_basic_password = (hidden)"), "{}", shown.out);
+    let log = agent.stop().unwrap();
+    assert!(log.contains("this receiver refuses alarms"), "{log}");
+    assert!(!log.contains("hush") && !shown.out.contains("hush"), "{log}{}", shown.out);
     drop(manager);
 }
 

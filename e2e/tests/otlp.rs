@@ -3,6 +3,7 @@
 
 use redtap_e2e::agent::{Agent, binary};
 use redtap_e2e::can_run_with;
+use redtap_e2e::certificates::Certificates;
 use redtap_e2e::clients::Kit;
 use redtap_e2e::prometheus::{Metrics, Sample};
 use redtap_e2e::sandbox::Sandbox;
@@ -44,9 +45,12 @@ impl Ground {
 
     /// The agent, with further lines of the section `otlp`.
     fn agent(&self, collector: &OtelCollector, more: &str) -> Agent {
+        self.agent_to(&collector.endpoint(), more)
+    }
+
+    fn agent_to(&self, endpoint: &str, more: &str) -> Agent {
         let text = format!(
-            "[otlp]\nendpoint = \"{}\"\ninterval = \"1s\"\ntraces_ratio = \"100%\"\nspans_per_second = 100000\n{more}\n",
-            collector.endpoint()
+            "[otlp]\nendpoint = \"{endpoint}\"\ninterval = \"1s\"\ntraces_ratio = \"100%\"\nspans_per_second = 100000\n{more}\n"
         );
         self.watched.write("redtap.toml", &text).unwrap();
         Agent::start(&self.watched, &[]).unwrap()
@@ -259,6 +263,48 @@ fn an_outage_of_the_collector_loses_nothing_and_doubles_nothing() {
     // What a killed collector had acknowledged, but not yet written, it has lost: cumulative metrics make up for that.
     outage("temporality = \"cumulative\"", OtelCollector::kill);
     outage("temporality = \"delta\"", OtelCollector::stop);
+}
+
+#[test]
+fn over_grpc_a_collector_has_the_same_and_wants_tls_of_both_sides() {
+    if !can_run_with(&[NEEDS, &["openssl"]].concat(), &[Kit::OtelCollector]) {
+        return;
+    }
+    let ground = Ground::new();
+    let tls = Certificates::make(&ground.beside).unwrap();
+    let mut collector = OtelCollector::start_with(&ground.beside, Some(&tls)).unwrap();
+    let more = format!(
+        "protocol = \"grpc\"\ntls_ca_file = \"{}\"\ntls_cert_file = \"{}\"\ntls_key_file = \"{}\"\nheaders = {{x-key = \"{SECRET}\"}}",
+        tls.ca.display(),
+        tls.certificate.display(),
+        tls.key.display()
+    );
+    let agent = ground.agent_to(&format!("https://localhost:{}", collector.grpc_port), &more);
+    ground.traffic();
+    collector.wait_spans(18).unwrap();
+    collector.stop().unwrap();
+    ground.traffic();
+    let retried = |metrics: &Metrics| {
+        let retries = |exporter| metrics.sum("redtap_export_retries_total", &[("exporter", exporter)]);
+        retries("otlp_traces") > 0 && retries("otlp_metrics") > 0
+    };
+    agent.metrics_until(retried).unwrap();
+    collector.again(&ground.beside).unwrap();
+    let done = |metrics: &Metrics| account(metrics, "otlp_traces") == [36, 36, 0, 0];
+    let metrics = agent.metrics_until(done).unwrap();
+    assert_eq!(account(&metrics, "otlp_traces"), [36, 36, 0, 0], "gathered, delivered, pending, given up");
+    let log = agent.stop().unwrap();
+    collector.stop().unwrap();
+    assert_eq!(tally(&collector.spans().unwrap()), expected(2));
+    assert_same_counts(&metrics, &collector);
+    // Processes came and went: of a service there is one resource all the same.
+    let resources = collector.metric_resources().unwrap();
+    for service in ["nginx", "curl", "redis-server", "redis-cli"] {
+        let all = resources[service].iter().map(|one| one.keys().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(all.collect::<Vec<_>>(), [["host.name", "service.instance.id", "service.name"]], "{service}");
+    }
+    let written = std::fs::read_to_string(&collector.file).unwrap();
+    assert!(!written.contains(SECRET) && !log.contains(SECRET), "a secret came out");
 }
 
 fn outage(more: &str, end: fn(&mut OtelCollector) -> anyhow::Result<()>) {

@@ -11,18 +11,23 @@
 )]
 
 use redtap_e2e::agent::{Agent, binary};
-use redtap_e2e::can_run;
+use redtap_e2e::cli::{Tail, redtap};
+use redtap_e2e::clients::Kit;
 use redtap_e2e::clients::sql::PASSWORD;
 use redtap_e2e::sandbox::{Sandbox, free_port, get};
 use redtap_e2e::servers::mariadb::Mariadb;
 use redtap_e2e::servers::nginx::Nginx;
+use redtap_e2e::servers::otel_collector::OtelCollector;
 use redtap_e2e::servers::redis::Redis;
+use redtap_e2e::servers::store::{Product, Store};
+use redtap_e2e::servers::webhook::Webhook;
+use redtap_e2e::{can_run, can_run_with};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 /// What must not be found, by where it is planted.
-const SECRETS: [(&str, &str); 10] = [
+const SECRETS: [(&str, &str); 13] = [
     ("an HTTP header", "hush-header-7f3a"),
     ("a cookie", "hush-cookie-7f3a"),
     ("a bearer token", "hush-bearer-7f3a"),
@@ -34,7 +39,55 @@ const SECRETS: [(&str, &str); 10] = [
     ("a number in SQL", "7730418841"),
     ("a Redis value", "hush-value-7f3a"),
     ("a Redis password", "hush-auth-7f3a"),
+    ("a header of the configuration", "hush-config-7f3a"),
+    ("the address of a webhook", "hush-hook-7f3a"),
+    ("the query of an address of the configuration", "hush-url-7f3a"),
 ];
+
+/// Everything that the agent sends to, and two who watch: none of it is watched itself.
+struct Beside {
+    sandbox: Sandbox,
+    store: Store,
+    collector: OtelCollector,
+    hook: Webhook,
+}
+
+impl Beside {
+    fn start() -> Self {
+        let sandbox = Sandbox::new("surface-beside").unwrap();
+        let store = Store::start(&sandbox, Product::Prometheus).unwrap();
+        let collector = OtelCollector::start(&sandbox).unwrap();
+        Self { sandbox, store, collector, hook: Webhook::start(0).unwrap() }
+    }
+
+    /// A configuration that sends everything there is, at once, and alarms of every error.
+    fn config(&self) -> String {
+        format!(
+            "[log]\nlevel = \"trace\"\n[history]\npath = \"history\"\n\
+             [remote_write]\nurl = \"{}?key=hush-url-7f3a\"\ninterval = \"1s\"\nspool = \"spool\"\n\
+             [otlp]\nprotocol = \"grpc\"\nendpoint = \"http://127.0.0.1:{}\"\ninterval = \"1s\"\ntraces_ratio = \"100%\"\n\
+             [otlp.headers]\nx-key = \"hush-config-7f3a\"\n\
+             [alarms]\ninterval = \"1s\"\nstate = \"alarms.json\"\nwebhooks = [\"http://127.0.0.1:{}/hush-hook-7f3a\"]\n\
+             [alarms.rules.Failing]\nkind = \"error_ratio\"\nper = \"endpoint\"\nthreshold = \"1%\"\nmin_requests = 1\nfor = \"0s\"\n",
+            self.store.write_url(),
+            self.collector.grpc_port,
+            self.hook.port
+        )
+    }
+
+    /// What they have by now; none until all of them have something of the traffic that was planted.
+    fn received(&self) -> Option<BTreeMap<String, String>> {
+        let series = self.store.query("{__name__=~\".+\"}").unwrap();
+        let series = series.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let otlp = std::fs::read_to_string(&self.collector.file).unwrap_or_default();
+        let told = self.hook.requests().into_iter().map(|(_, body)| body).collect::<Vec<_>>().join("\n");
+        let there = series.contains("INSERT item")
+            && ["/users/{id}", "INSERT item", "resourceSpans", "resourceMetrics"].iter().all(|one| otlp.contains(one))
+            && ["/broken", "mariadbd", "redis-server"].iter().all(|one| told.contains(one));
+        let all = [("remote write", series), ("OTLP", otlp), ("the webhook's bodies", told)];
+        there.then(|| all.map(|(name, text)| (name.to_owned(), text)).into())
+    }
+}
 
 /// Everything that the agent shows, by name.
 fn outputs(agent: &Agent, sandbox: &Sandbox) -> BTreeMap<String, String> {
@@ -99,15 +152,19 @@ fn plant(sandbox: &Sandbox, nginx: &Nginx, redis: &Redis, mariadb: &Mariadb) {
 
 #[test]
 fn no_secret_of_the_traffic_is_in_any_output() {
-    if !can_run(&["nginx", "curl", "redis-server", "redis-cli", "mariadbd", "mariadb"]) {
+    let needs = ["nginx", "curl", "redis-server", "redis-cli", "mariadbd", "mariadb"];
+    if !can_run_with(&needs, &[Kit::Prometheus, Kit::OtelCollector]) {
         return;
     }
     let sandbox = Sandbox::new("surface").unwrap();
     let nginx = Nginx::start(&sandbox, 1).unwrap();
     let redis = Redis::start(&sandbox).unwrap();
     let mariadb = Mariadb::start(&sandbox, &["app"]).unwrap();
-    let config = sandbox.write("redtap.toml", "[log]\nlevel = \"trace\"\n[history]\npath = \"history\"\n").unwrap();
+    let beside = Beside::start();
+    let config = sandbox.write("redtap.toml", &beside.config()).unwrap();
     let agent = Agent::start(&sandbox, &["--config", config.to_str().unwrap()]).unwrap();
+    let tails = [("text", &[][..]), ("json", &["--json"])]
+        .map(|(name, arguments)| (name, Tail::start(&beside.sandbox, &agent, name, arguments).unwrap()));
     plant(&sandbox, &nginx, &redis, &mariadb);
     let metrics = agent
         .metrics_until(|metrics| {
@@ -128,8 +185,25 @@ fn no_secret_of_the_traffic_is_in_any_output() {
         .expect("the history has what was planted");
     assert!(outputs["/api/v1/services/nginx"].contains("/users/{id}"));
     search(&outputs);
+    let received = (0..100).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        beside.received()
+    });
+    let mut received = received.expect("all were sent what was planted");
+    for (name, tail) in tails {
+        tail.wait_lines(20).unwrap();
+        let (_, text) = tail.interrupt().unwrap();
+        assert!(text.contains("/users/1") && text.contains("INSERT"), "{text}");
+        received.insert(format!("tail as {name}"), text);
+    }
+    let shown = redtap(sandbox.folder(), &["config", "--config", config.to_str().unwrap()]).unwrap();
+    assert!(shown.out.contains("/api/v1/write?(hidden)"), "{}{}", shown.out, shown.err);
+    received.insert("redtap config".to_owned(), format!("{}{}", shown.out, shown.err));
+    search(&received);
     let folder = sandbox.folder().join("history");
-    agent.stop().unwrap();
+    let log = agent.stop().unwrap();
+    let state = std::fs::read_to_string(sandbox.folder().join("alarms.json")).unwrap();
+    search(&BTreeMap::from([("the log to its end".to_owned(), log), ("the state of alarms".to_owned(), state)]));
     let history = std::fs::read(folder).unwrap();
     let history = String::from_utf8_lossy(&history).into_owned();
     assert!(history.contains("/users/{id}"), "the history was saved");

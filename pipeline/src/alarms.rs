@@ -4,7 +4,8 @@
 //! seconds and answers with [`Notice`]s -> the receivers ([`send`]), which deliver them. What it knows is kept on disk
 //! ([`keep`]) so that a restart neither forgets nor repeats. The same rules as text for Prometheus: [`prometheus`].
 //!
-//! **Invariant:** nothing here is on the data path; all of it runs on the exporters' thread, over copies.
+//! **Invariant:** nothing here is on the data path; all of it runs on the exporters' thread, over copies, and what takes long (copying,
+//! evaluating, files) beside it.
 //!
 //! Metrics: `redtap_alarms`, `redtap_alarm_*`, and `redtap_export_*` of each receiver. Absent: silences, routing, grouping:
 //! that is what Alertmanager is for.

@@ -21,7 +21,7 @@ mod show;
 mod standard;
 mod ui;
 
-pub use alarms::{AlarmSettings, Receiver};
+pub use alarms::AlarmSettings;
 pub use error::{Problem, SettingsError};
 pub use http::{HttpSettings, TokenError, TokenSource};
 pub use layers::{Layers, Said, Tables, Written};

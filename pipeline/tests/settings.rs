@@ -1,7 +1,9 @@
 //! Settings: every source, every kind of mistake, all mistakes at once.
 #![expect(clippy::unwrap_used, reason = "in tests a panic is a failure")]
 
+use redtap::export::client::Auth;
 use redtap::settings::{Flag, Problem, RungChoice, Sources, keys, load};
+use std::path::Path;
 use std::time::Duration;
 
 fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
@@ -266,6 +268,81 @@ fn all_that_is_wrong_with_rules_is_said_at_once() {
     assert_eq!(remedies[0], "did you mean threshold?");
     assert_eq!(remedies[2], "did you mean RedtapNewError?");
     assert!(!format!("{problems:?}").contains("hush"), "addresses of Slack are secrets");
+}
+
+#[test]
+fn a_rule_that_could_never_fire_is_a_problem() {
+    let said = said(
+        "[alarms.rules.A]\nkind = \"latency\"\nthreshold = \"10s\"\n[alarms.rules.B]\nkind = \"latency\"\nthreshold = \"9999ms\"\n",
+    );
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("alarms.rules.A.threshold = \"10s\" ("), "{said:?}");
+    assert!(said[0].ends_with("no quantile could exceed it; write one below 10s"), "{said:?}");
+}
+
+#[test]
+fn a_window_between_two_evaluations_is_a_problem_of_rules_that_are_on() {
+    let rule = "[alarms.rules.Short]\nkind = \"error_ratio\"\nwindow = \"20s\"\n";
+    for (alarms, wrong) in
+        [("interval = \"21s\"", true), ("interval = \"20s\"", false), ("interval = \"5m\"\noff = [\"Short\"]", false)]
+    {
+        let said = {
+            let (_dir, sources) = with_file(&format!("[alarms]\n{alarms}\n{rule}"));
+            load(&sources).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(!said.is_empty(), wrong, "{said}");
+        if wrong {
+            assert!(
+                said.contains("alarms.interval = \"21s\" (") && said.contains("alarms.rules.Short (20s)"),
+                "{said}"
+            );
+            assert!(said.contains("write at most 20s here"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn receivers_of_alarms_are_reached_as_those_of_other_exporters_are() {
+    let text = "[alarms]\nalertmanagers = [\"https://am-1\", \"https://am-2/x\"]\nwebhooks = [\"https://hook/hush3\"]\n\
+                slack = [\"https://slack/hush4\"]\nalertmanager_basic_user = \"me\"\nalertmanager_basic_password = \"hush1\"\n\
+                alertmanager_tls_ca_file = \"ca.pem\"\nalertmanager_tls_server_name = \"am\"\nalertmanager_timeout = \"3s\"\n\
+                webhook_bearer_token = \"hush2\"\nslack_proxy = \"http://proxy:3128\"\n\
+                [alarms.webhook_headers]\nX-Key = \"hush5\"\n";
+    let (_dir, sources) = with_file(text);
+    let loaded = load(&sources).unwrap();
+    let alarms = &loaded.settings.alarms;
+    for manager in &alarms.alertmanagers {
+        assert!(matches!(&manager.auth, Auth::Basic { user, .. } if user == "me"), "{manager:?}");
+        assert_eq!((manager.timeout.as_secs(), manager.tls.ca_file.as_deref()), (3, Some(Path::new("ca.pem"))));
+        assert!(manager.tls.server_name.is_some() && manager.proxy.is_none() && !manager.secret_url);
+    }
+    let (hook, slack) = (&alarms.webhooks[0], &alarms.slack[0]);
+    assert!(matches!(hook.auth, Auth::Bearer(_)) && hook.headers.contains_key("x-key") && hook.secret_url);
+    assert!(slack.auth == Auth::None && slack.proxy.is_some() && slack.headers.is_empty() && slack.secret_url);
+    let shown = format!("{}{:?}", loaded.render(), loaded.settings);
+    assert!(!shown.contains("hush"), "{shown}");
+    let wrong = said("[alarms]\nslack_basic_password = \"hush\"\nalertmanager_tls_key_file = \"k\"\n");
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+}
+
+#[test]
+fn addresses_are_shown_and_complained_about_without_what_may_be_secret_in_them() {
+    let text = "[remote_write]\nurl = \"https://host/write?key=hush\"\n[otlp]\nendpoint = \"https://host/?hush\"\n\
+                [alarms]\nalertmanagers = [\"http://am\", \"http://am:9093/?hush=1\"]\n";
+    let (_dir, sources) = with_file(text);
+    let shown = load(&sources).unwrap().render();
+    assert!(!shown.contains("hush"), "{shown}");
+    assert!(shown.contains("\n# url = \"https://host/write?(hidden)\"\n"), "{shown}");
+    assert!(shown.contains("\n# alertmanagers = [\"http://am\", \"http://am:9093/?(hidden)\"]\n"), "{shown}");
+    for wrong in [
+        "[alarms]\nalertmanagers = [\"http://me:hush@am\"]",
+        "[alarms]\nalertmanagers = [\"ftp://am/?hush\"]",
+        "[alarms]\nalertmanagers = \"http://me:hush@am\"",
+        "[otlp]\nendpoint = [\"http://me:hush@am\"]",
+    ] {
+        let said = said(wrong);
+        assert!(said.len() == 1 && !said[0].contains("hush"), "{said:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! An OpenTelemetry Collector that writes what it is sent into a file, and a reader of that file.
 
+use crate::certificates::Certificates;
 use crate::clients::Kit;
 use crate::sandbox::{Proc, Sandbox, free_port};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub struct OtelCollector {
     /// Where it takes OTLP over HTTP.
     pub port: u16,
+    /// Where it takes it over gRPC.
+    pub grpc_port: u16,
     /// What it took, a request a line.
     pub file: PathBuf,
     config: PathBuf,
@@ -58,17 +61,30 @@ impl OtelCollector {
     /// # Errors
     /// When it does not start.
     pub fn start(sandbox: &Sandbox) -> Result<Self> {
-        let port = free_port()?;
+        Self::start_with(sandbox, None)
+    }
+
+    /// The same; with certificates, its gRPC wants TLS of both sides.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(sandbox: &Sandbox, tls: Option<&Certificates>) -> Result<Self> {
+        let (port, grpc_port) = (free_port()?, free_port()?);
+        let tls = tls.map_or_else(String::new, |tls| {
+            let (ca, certificate, key) = (tls.ca.display(), tls.certificate.display(), tls.key.display());
+            format!(", tls: {{cert_file: '{certificate}', key_file: '{key}', client_ca_file: '{ca}'}}")
+        });
         let file = sandbox.folder().join("otlp.jsonl");
         let text = format!(
-            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}, \
+             grpc: {{endpoint: '127.0.0.1:{grpc_port}'{tls}}}}}}}}}\n\
              exporters: {{file: {{path: '{}', append: true, flush_interval: 100ms}}}}\n\
              service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
              metrics: {{receivers: [otlp], exporters: [file]}}\n    traces: {{receivers: [otlp], exporters: [file]}}\n",
             file.display()
         );
         let config = sandbox.write("collector.yaml", &text)?;
-        let mut collector = Self { port, file, config, process: None };
+        let mut collector = Self { port, grpc_port, file, config, process: None };
         collector.again(sandbox)?;
         Ok(collector)
     }
@@ -81,7 +97,8 @@ impl OtelCollector {
         let program = Kit::OtelCollector.folder().join("otel-collector");
         let program = program.to_str().context("a path that is not text")?;
         let config = format!("--config=file:{}", self.config.display());
-        self.process = Some(sandbox.start("collector", program, &[&config])?.wait_port(self.port)?);
+        let process = sandbox.start("collector", program, &[&config])?;
+        self.process = Some(process.wait_port(self.port)?.wait_port(self.grpc_port)?);
         Ok(())
     }
 
@@ -110,6 +127,22 @@ impl OtelCollector {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Resources that metrics of each service came with, by its name.
+    ///
+    /// # Errors
+    /// When its file does not hold them.
+    pub fn metric_resources(&self) -> Result<BTreeMap<String, BTreeSet<BTreeMap<String, String>>>> {
+        let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for line in &self.lines()? {
+            for resource in list(line, "resourceMetrics") {
+                let resource = attributes(resource.get("resource").unwrap_or(&Value::Null));
+                let service = resource.get("service.name").cloned().unwrap_or_default();
+                all.entry(service).or_default().insert(resource);
+            }
+        }
+        Ok(all)
     }
 
     fn lines(&self) -> Result<Vec<Value>> {

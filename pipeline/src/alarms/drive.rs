@@ -1,4 +1,4 @@
-//! Evaluates every few seconds, on the exporters' thread, and keeps the state.
+//! Evaluates every few seconds, beside the exporters' thread, and keeps the state.
 //!
 //! Life cycle: [`drive`] reads what was kept -> evaluates until it is asked to end -> waits for the receivers -> writes what
 //! is to be kept. Time is that of the monotonic clock, put on the calendar once at the start: a step of the wall clock
@@ -68,7 +68,9 @@ pub async fn drive(
     let mut evaluator = Evaluator::new(plan.rules, plan.labels);
     let mut written = Kept::default();
     if let Some(path) = &plan.state {
-        match keep::read(path) {
+        let named = path.clone();
+        // A slow disk must hold up no exporter.
+        match off_thread(move || keep::read(&named)).await {
             Ok(kept) => written = kept.unwrap_or_default(),
             Err(error) => {
                 desk.state_failed();
@@ -93,7 +95,14 @@ pub async fn drive(
             _ = ticks.tick() => {}
             () = ending.asked() => break,
         }
-        let notices = evaluator.evaluate(calendar.now_ms(), &gather.gather());
+        let gather = Arc::clone(&gather);
+        // A large registry takes a while to copy and to look through: the other exporters need not wait for that.
+        let evaluated = off_thread(move || {
+            let notices = evaluator.evaluate(calendar.now_ms(), &gather.gather());
+            (evaluator, notices)
+        });
+        let notices;
+        (evaluator, notices) = evaluated.await;
         desk.show(evaluator.board());
         tell(notices, &outboxes, &account);
         if let Some(path) = &plan.state {
@@ -108,6 +117,14 @@ pub async fn drive(
     }
     if let Some(path) = &plan.state {
         keep_changed(path, &evaluator, &outboxes, &mut written, &desk).await;
+    }
+}
+
+/// Does what blocks or takes long on a thread of its own; a fault there is one here.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(fault) => std::panic::resume_unwind(fault.into_panic()),
     }
 }
 

@@ -13,17 +13,14 @@ use super::drive::Calendar;
 use super::{Alarm, Notice};
 use crate::export::Ending;
 use crate::export::backoff::{Backoff, dice};
-use crate::export::client::{Client, ClientSettings, Outcome, Request, Retryable};
+use crate::export::client::{Client, Outcome, Request, Retryable};
 use bytes::Bytes;
-use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Most notices in one request.
 pub const BATCH: usize = 50;
-/// Longest time for one request.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses between tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -45,15 +42,7 @@ pub enum Form {
 }
 
 /// Delivers until it is asked to end.
-pub async fn deliver(url: Url, form: Form, desk: Arc<Desk>, outbox: Arc<Outbox>, kept: bool, mut ending: Ending) {
-    let client = match Client::new(ClientSettings::new(url, TIMEOUT)) {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(receiver = outbox.account.name(), "this receiver of alarms gets none: {error}");
-            outbox.end(kept);
-            return;
-        }
-    };
+pub async fn deliver(client: Client, form: Form, desk: Arc<Desk>, outbox: Arc<Outbox>, kept: bool, mut ending: Ending) {
     let mut receiver =
         Receiver { client, form, desk, outbox, calendar: Calendar::new(), pauses: Backoff::new(PAUSES.0, PAUSES.1) };
     let again = match &receiver.form {

@@ -31,7 +31,7 @@ pub(super) fn planned(settings: &Settings, shown: &Arc<Shown>) -> Result<Planned
         exporters.push(remote_write::exporter(wanted, shown.clone()).context("remote_write")?);
     }
     exporters.extend(otlp_metrics(&settings.otlp, shown)?);
-    exporters.extend(alarms::planned(&settings.alarms, shown));
+    exporters.extend(alarms::planned(&settings.alarms, shown)?);
     Ok(Planned { exporters, traces: otlp_traces(&settings.otlp)? })
 }
 
@@ -72,6 +72,7 @@ fn otlp_traces(settings: &OtlpSettings) -> Result<Option<(Client, TracesPlan)>> 
 
 fn common(settings: &OtlpSettings) -> Common {
     Common {
+        protocol: settings.protocol,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         resource_attributes: settings.resource_attributes.clone(),
         encoding: settings.encoding,

@@ -6,6 +6,9 @@
 //! **Invariant:** no secret is in `Debug`, a log line or an error: passwords and tokens are [`Secret`]s, headers of the
 //! configuration are marked sensitive, and what a receiver said is searched for both before anyone sees it.
 //!
+//! gRPC is spoken where [`ClientSettings::http2`] and [`Retryable::Grpc`] say so: one message there, one back, and the status in the
+//! trailers (the feature `otlp-grpc`; without it nothing asks for that).
+//!
 //! Bounds: a request ends after [`ClientSettings::timeout`] in all; of an answer [`MAX_ANSWER`] bytes are read ([`Request::reading`]:
 //! more), of a refusal [`MAX_REASON`]. Redirections are not followed: a body and its credentials go where the configuration says.
 //! Proxies are those of the configuration, never of the environment.
@@ -13,6 +16,7 @@
 //! Absent: retrying (see [`super::backoff`]), counting, compression, reading certificates anew while running.
 
 mod answer;
+mod grpc;
 mod secret;
 mod tls;
 
@@ -22,10 +26,12 @@ pub use secret::{MAX_SECRET, Secret};
 use crate::clock;
 use answer::Meaning;
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use grpc::Channel;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use reqwest::{Method, Url};
 use rustls::pki_types::ServerName;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What every receiver is told that we are.
@@ -76,25 +82,39 @@ pub struct ClientSettings {
     pub tls: TlsSettings,
     /// HTTP proxy, likewise without user and password.
     pub proxy: Option<Url>,
+    /// HTTP/2 from the first byte on, as gRPC wants it; the proxy is not gone through.
+    pub http2: bool,
+    /// Who knows the path of the URL may write there: it is shown no more than a password is.
+    pub secret_url: bool,
 }
 
 impl ClientSettings {
     /// Of this URL, and nothing else.
     #[must_use]
     pub fn new(url: Url, timeout: Duration) -> Self {
-        Self { url, timeout, auth: Auth::None, headers: HeaderMap::new(), tls: TlsSettings::default(), proxy: None }
+        Self {
+            url,
+            timeout,
+            auth: Auth::None,
+            headers: HeaderMap::new(),
+            tls: TlsSettings::default(),
+            proxy: None,
+            http2: false,
+            secret_url: false,
+        }
     }
 }
 
 impl std::fmt::Debug for ClientSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientSettings")
-            .field("url", &shown(&self.url))
+            .field("url", &if self.secret_url { "(hidden)".to_owned() } else { shown(&self.url) })
             .field("timeout", &self.timeout)
             .field("auth", &self.auth)
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .field("tls", &self.tls)
             .field("proxy", &self.proxy.as_ref().map(shown))
+            .field("http2", &self.http2)
             .finish()
     }
 }
@@ -138,6 +158,8 @@ pub enum Retryable {
     ServerErrors,
     /// 429, 502, 503 and 504: OTLP.
     Overload,
+    /// By the status of gRPC in the trailers, as OTLP wants it.
+    Grpc,
 }
 
 /// One request. Cheap to clone, so that it can be sent again.
@@ -156,6 +178,19 @@ impl Request {
     #[must_use]
     pub fn post(body: Bytes, retryable: Retryable) -> Self {
         Self { method: Method::POST, url: None, headers: HeaderMap::new(), body, retryable, most: MAX_ANSWER }
+    }
+
+    /// A call of gRPC with one message, encoded and perhaps compressed by gzip, to the URL of the settings, whose
+    /// [`ClientSettings::http2`] must be set.
+    #[must_use]
+    pub fn grpc(message: &[u8], gzip: bool) -> Self {
+        let request = Self::post(grpc::framed(message, gzip), Retryable::Grpc)
+            .with(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+            .with(TE, HeaderValue::from_static("trailers"));
+        if !gzip {
+            return request;
+        }
+        request.with(HeaderName::from_static("grpc-encoding"), HeaderValue::from_static("gzip"))
     }
 
     /// A `GET` of the URL of the settings.
@@ -197,6 +232,8 @@ impl Request {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// Where gRPC is spoken.
+    channel: Option<Arc<Channel>>,
     settings: ClientSettings,
 }
 
@@ -221,8 +258,9 @@ impl Client {
         } else {
             tls::config(&TlsSettings { insecure: true, ..TlsSettings::default() })?
         };
+        let channel = settings.http2.then(|| Arc::new(Channel::new(&settings, tls.clone())));
         let http = builder.tls_backend_preconfigured(tls).build().map_err(ClientError::Build)?;
-        Ok(Self { http, settings })
+        Ok(Self { http, channel, settings })
     }
 
     /// How it reaches the receiver.
@@ -234,11 +272,15 @@ impl Client {
     /// Sends one request, once.
     pub async fn send(&self, request: Request) -> Outcome {
         let again = |why| Outcome::Retry { why, after: None };
-        let Some((authorization, mut secrets)) = self.authorization().await else { return again(Failure::Credentials) };
+        let Some((authorization, secrets)) = self.authorization().await else { return again(Failure::Credentials) };
         let mut headers = self.settings.headers.clone();
         headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         headers.extend(request.headers);
         let url = request.url.unwrap_or_else(|| self.settings.url.clone());
+        if let (Retryable::Grpc, Some(channel)) = (request.retryable, &self.channel) {
+            let answer = channel.call(url, headers, request.body, request.most).await;
+            return answer.map_or_else(again, |answer| answer.outcome(&self.secrets(secrets)));
+        }
         let sent = self.http.request(request.method, url).headers(headers).body(request.body).send().await;
         let mut response = match sent {
             Ok(response) => response,
@@ -259,11 +301,27 @@ impl Client {
             }
             Meaning::Refused => {
                 let body = beginning(&mut response, MAX_REASON * 4).await;
-                let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-                secrets.extend(self.settings.headers.values().filter(|value| value.is_sensitive()).filter_map(text));
-                Outcome::Refused { status, headers, said: answer::said(&body, &secrets) }
+                Outcome::Refused { status, headers, said: answer::said(&body, &self.secrets(secrets)) }
             }
         }
+    }
+
+    /// What an answer must not show of what was sent: credentials, headers of the configuration, the query of the URL, and its path if
+    /// that is secret (a gateway's page of an error often repeats the address).
+    fn secrets(&self, mut secrets: Vec<String>) -> Vec<String> {
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let settings = &self.settings;
+        secrets.extend(settings.headers.values().filter(|value| value.is_sensitive()).filter_map(text));
+        secrets.extend(settings.url.query().map(str::to_owned));
+        secrets.extend(settings.url.query_pairs().map(|(_, value)| value.into_owned()).filter(|one| one.len() >= 4));
+        if settings.secret_url {
+            let path = settings.url.path();
+            secrets.extend(Some(path.to_owned()).filter(|path| path.len() > 1));
+            secrets.extend(path.split('/').filter(|part| is_telling(part)).map(str::to_owned));
+        }
+        // The longest first: a part of it that is secret by itself must not break it up.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
     }
 
     /// The header, and what in it is secret. None: it cannot be made.
@@ -287,6 +345,11 @@ impl Client {
         let encoded = text.split_once(' ').map(|(_, encoded)| encoded.to_owned()).unwrap_or_default();
         Some((Some(value), vec![encoded, secret]))
     }
+}
+
+/// True if a part of an address may be a secret by itself, rather than a word such as `services`.
+fn is_telling(part: &str) -> bool {
+    part.len() >= 6 && (part.len() > 16 || part.bytes().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()))
 }
 
 fn failure(error: &reqwest::Error) -> Failure {

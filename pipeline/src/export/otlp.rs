@@ -1,4 +1,5 @@
-//! OTLP: metrics and traces for an OpenTelemetry Collector, or whatever speaks its protocol, over HTTP with protobuf bodies.
+//! OTLP: metrics and traces for an OpenTelemetry Collector, or whatever speaks its protocol, over HTTP with protobuf bodies or
+//! over gRPC.
 //!
 //! Two exporters with an account each, `otlp_metrics` (in data points) and `otlp_traces` (in exchanges, each of which would be a
 //! span). Life cycle of both: [`metrics`] or [`traces`] -> running -> asked to end: they gather once more, and send what waits as
@@ -7,7 +8,7 @@
 //! **Invariant:** what was acknowledged is not sent again, and what was not is, until it is taken, refused, or crowded out.
 //!
 //! Bounds: `otlp.queue_bytes` for each; [`crate::calls::FOLLOWED_ALL`] calls that wait to be looked at. Metrics:
-//! `redtap_export_*`. Absent: gRPC, what a [client](super::client) is.
+//! `redtap_export_*`. Absent: what a [client](super::client) is.
 
 mod metrics;
 mod outbox;
@@ -35,9 +36,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
+/// What the receiver speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http/protobuf`.
+    Http,
+    /// `grpc`: the client's [`http2`](super::client::ClientSettings::http2) is set.
+    Grpc,
+}
+
+impl Protocol {
+    /// Below a base: where metrics go, and where traces go.
+    #[must_use]
+    pub const fn paths(self) -> [&'static str; 2] {
+        match self {
+            Self::Http => ["v1/metrics", "v1/traces"],
+            Self::Grpc => [
+                "opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+                "opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            ],
+        }
+    }
+}
+
 /// What both signals share.
 #[derive(Debug, Clone)]
 pub struct Common {
+    /// What the receiver speaks.
+    pub protocol: Protocol,
     /// Name of this host.
     pub host: String,
     /// What the agent was told of itself.
@@ -69,7 +95,7 @@ pub fn metrics(plan: MetricsPlan, client: Client, gather: Arc<dyn Gather>) -> Ex
     let begin = move |ending: Ending| -> super::Work {
         let outbox = Outbox::new(Arc::clone(&counted), plan.common.queue_bytes);
         Box::pin(async move {
-            let receiver = Receiver { client, encoding: plan.common.encoding, rejected: wire::rejected_points };
+            let receiver = Receiver::new(client, &plan.common, wire::rejected_points);
             let sending = send::deliver(&outbox, &receiver, ending.clone());
             tokio::join!(collect(&plan, &outbox, &counted, gather, ending), sending);
         })
@@ -102,7 +128,7 @@ pub fn traces(
     let begin = move |ending: Ending| -> super::Work {
         let outbox = Outbox::new(Arc::clone(&counted), plan.common.queue_bytes);
         Box::pin(async move {
-            let receiver = Receiver { client, encoding: plan.common.encoding, rejected: wire::rejected_spans };
+            let receiver = Receiver::new(client, &plan.common, wire::rejected_spans);
             let sending = send::deliver(&outbox, &receiver, ending.clone());
             let watch = traces::Watch::new(&plan, &outbox, &counted, &calls, &registry);
             tokio::join!(watch.run(followed, ending), sending);

@@ -1,8 +1,11 @@
 //! Section `alarms`: which rules, and who is told.
 
+use super::client::Way;
+use super::duration::show;
 use super::read::Reader;
 use super::{MAX_ENTRY, Turned};
-use crate::alarms::rule::{MAX_RULES, Rule};
+use crate::alarms::rule::{Condition, MAX_RULES, Rule};
+use crate::export::client::ClientSettings;
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,24 +13,6 @@ use std::time::Duration;
 
 /// Most receivers of one kind.
 const MAX_RECEIVERS: usize = 4;
-
-/// Where alarms are sent. Such an address is a secret where Slack and its like are concerned.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Receiver(Url);
-
-impl Receiver {
-    /// The address.
-    #[must_use]
-    pub const fn url(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
 
 /// Section `alarms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,33 +25,61 @@ pub struct AlarmSettings {
     pub state: Option<PathBuf>,
     /// `alarms.labels`.
     pub labels: BTreeMap<String, String>,
-    /// `alarms.alertmanagers`: where to post, whole.
-    pub alertmanagers: Vec<Receiver>,
+    /// `alarms.alertmanagers`, reached as `alarms.alertmanager_*` says.
+    pub alertmanagers: Vec<ClientSettings>,
     /// `alarms.resend`.
     pub resend: Duration,
-    /// `alarms.webhooks`.
-    pub webhooks: Vec<Receiver>,
+    /// `alarms.webhooks`, reached as `alarms.webhook_*` says; their addresses are secrets.
+    pub webhooks: Vec<ClientSettings>,
     /// `alarms.webhook_template`; empty: our own form.
     pub webhook_template: String,
-    /// `alarms.slack`.
-    pub slack: Vec<Receiver>,
+    /// `alarms.slack`, reached as `alarms.slack_*` says; their addresses are secrets.
+    pub slack: Vec<ClientSettings>,
     /// `alarms.rules` that are not switched off, by name.
     pub rules: Vec<Rule>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> AlarmSettings {
     let state = reader.text("alarms.state").map(PathBuf::from);
-    AlarmSettings {
+    let settings = AlarmSettings {
         enabled: reader.word("alarms.enabled", ("true", true), &[("false", false)]),
         interval: reader.duration("alarms.interval", Duration::from_secs(1)..=Duration::from_secs(300)),
         state,
         labels: labels(reader),
-        alertmanagers: reader.entries("alarms.alertmanagers", MAX_RECEIVERS, url),
+        alertmanagers: receivers(reader, "alarms.alertmanagers", "alarms.alertmanager_", false),
         resend: reader.duration("alarms.resend", Duration::from_secs(10)..=Duration::from_secs(3_600)),
-        webhooks: reader.entries("alarms.webhooks", MAX_RECEIVERS, url),
+        webhooks: receivers(reader, "alarms.webhooks", "alarms.webhook_", true),
         webhook_template: template(reader),
-        slack: reader.entries("alarms.slack", MAX_RECEIVERS, url),
+        slack: receivers(reader, "alarms.slack", "alarms.slack_", true),
         rules: rules(reader),
+    };
+    check(&settings, reader);
+    settings
+}
+
+/// The receivers of one kind: their URLs, and how all of them are reached.
+fn receivers(reader: &mut Reader<'_>, urls: &str, section: &str, secret_url: bool) -> Vec<ClientSettings> {
+    let way = Way::read(reader, section);
+    let urls = reader.entries(urls, MAX_RECEIVERS, url);
+    urls.into_iter().map(|url| ClientSettings { secret_url, ..way.to(url) }).collect()
+}
+
+/// A window that is over between two looks would be seen by luck.
+fn check(settings: &AlarmSettings, reader: &mut Reader<'_>) {
+    let shortest = |rule: &Rule| match rule.condition {
+        Condition::NewError { over } => over,
+        _ => rule.windows().first().copied().unwrap_or(Duration::MAX),
+    };
+    let Some(rule) = settings.rules.iter().min_by_key(|rule| shortest(rule)) else { return };
+    let window = shortest(rule);
+    if settings.interval > window {
+        let (name, window) = (&rule.name, show(window));
+        reader.problem(
+            "alarms.interval",
+            &show(settings.interval),
+            format!("is longer than the shortest window of alarms.rules.{name} ({window}): what happens between two evaluations would not be seen"),
+            format!("write at most {window} here, or a longer window there"),
+        );
     }
 }
 
@@ -128,12 +141,12 @@ fn template(reader: &mut Reader<'_>) -> String {
     text
 }
 
-fn url(text: &str) -> Turned<Receiver> {
+fn url(text: &str) -> Turned<Url> {
     let remedy = "write one such as http://127.0.0.1:9093, without user and password";
     let Ok(url) = text.parse::<Url>() else { return Err(("is not a URL", remedy)) };
     let web = matches!(url.scheme(), "http" | "https") && url.has_host();
     if !web || !url.username().is_empty() || url.password().is_some() || text.len() > MAX_ENTRY {
         return Err(("is not the address of a receiver", remedy));
     }
-    Ok(Receiver(url))
+    Ok(url)
 }

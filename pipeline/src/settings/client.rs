@@ -1,7 +1,7 @@
 //! How to reach a receiver: the keys that every section of an exporter has, read alike.
 //!
-//! A section may have them with something before their names (`ui.query_url`). `url` (empty: none), `timeout`, `basic_user`, `basic_password`, `basic_password_file`, `bearer_token`,
-//! `bearer_token_file`, `headers`, `tls_ca_file`, `tls_cert_file`, `tls_key_file`, `tls_server_name`, `tls_insecure`, `proxy`.
+//! Their names, defaults and sentences are one table too ([`super::keys`]). A section may have them with something before their
+//! names (`ui.query_url`, `alarms.slack_timeout`), and its URLs under other names or several of them ([`Way::to`]).
 
 use super::read::Reader;
 use super::show::HIDDEN;
@@ -17,28 +17,52 @@ use std::time::Duration;
 /// The receiver of `section`; none if its `url` is empty. The other keys are checked all the same.
 pub(super) fn client(reader: &mut Reader<'_>, section: &str) -> Option<ClientSettings> {
     let url = reader.url(&key(section, "url"));
-    client_at(reader, section, url)
+    let way = Way::read(reader, section);
+    Some(way.to(url?))
 }
 
-/// The same, of a section that names its URLs another way.
-pub(super) fn client_at(reader: &mut Reader<'_>, section: &str, url: Option<Url>) -> Option<ClientSettings> {
-    let key = |name: &str| key(section, name);
-    let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=Duration::from_secs(300));
-    let auth = auth(reader, section);
-    let headers = headers(reader, &key("headers"));
-    let identity = identity(reader, section);
-    let server_name = reader.text(&key("tls_server_name")).and_then(|text| match text.clone().try_into() {
-        Ok(name) => Some(name),
-        Err(_) => {
-            reader.problem(&key("tls_server_name"), &text, "is not a name", "write the name of a host or an address");
-            None
+/// How to reach receivers, whatever their URLs are.
+#[derive(Debug)]
+pub(super) struct Way {
+    timeout: Duration,
+    auth: Auth,
+    headers: HeaderMap,
+    tls: TlsSettings,
+    proxy: Option<Url>,
+}
+
+impl Way {
+    /// That of `section`.
+    pub(super) fn read(reader: &mut Reader<'_>, section: &str) -> Self {
+        let key = |name: &str| key(section, name);
+        let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=Duration::from_secs(300));
+        let auth = auth(reader, section);
+        let headers = headers(reader, &key("headers"));
+        let identity = identity(reader, section);
+        let server_name = reader.text(&key("tls_server_name")).and_then(|text| match text.clone().try_into() {
+            Ok(name) => Some(name),
+            Err(_) => {
+                let remedy = "write the name of a host or an address";
+                reader.problem(&key("tls_server_name"), &text, "is not a name", remedy);
+                None
+            }
+        });
+        let ca_file = reader.text(&key("tls_ca_file")).map(PathBuf::from);
+        let insecure = reader.truth(&key("tls_insecure"));
+        let proxy = reader.url(&key("proxy"));
+        Self { timeout, auth, headers, tls: TlsSettings { ca_file, identity, server_name, insecure }, proxy }
+    }
+
+    /// The receiver with this URL.
+    pub(super) fn to(&self, url: Url) -> ClientSettings {
+        ClientSettings {
+            auth: self.auth.clone(),
+            headers: self.headers.clone(),
+            tls: self.tls.clone(),
+            proxy: self.proxy.clone(),
+            ..ClientSettings::new(url, self.timeout)
         }
-    });
-    let ca_file = reader.text(&key("tls_ca_file")).map(PathBuf::from);
-    let insecure = reader.truth(&key("tls_insecure"));
-    let proxy = reader.url(&key("proxy"));
-    let tls = TlsSettings { ca_file, identity, server_name, insecure };
-    Some(ClientSettings { url: url?, timeout, auth, headers, tls, proxy })
+    }
 }
 
 /// The key of that name in a section; of one that ends in `_`, one whose name begins with what comes after the dot.

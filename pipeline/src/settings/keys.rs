@@ -3,6 +3,8 @@
 //! Everything else is derived from it: what is unknown, the names of the environment variables, the defaults, the
 //! output of `redtap config` and the list in `docs/configuration.md` (a test compares them).
 
+use super::show::HIDDEN;
+
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -37,8 +39,102 @@ const fn list(path: &'static str, help: &'static str) -> Key {
     Key { path, kind: Kind::List, default: "", help }
 }
 
+const fn table(path: &'static str, help: &'static str) -> Key {
+    Key { path, kind: Kind::Table, default: "", help }
+}
+
+/// The keys that say how receivers are reached, which every section of an exporter has, in one table: what comes before their names, and
+/// what the receiver is called. [`super::client`] reads them.
+macro_rules! receiver {
+    ($before:literal, $who:literal) => {
+        &[
+            one(
+                concat!($before, "timeout"),
+                "10s",
+                concat!("How long one request to the ", $who, " may take, until the end of the answer: 100ms to 5m."),
+            ),
+            one(concat!($before, "basic_user"), "", "User for basic authentication."),
+            one(concat!($before, "basic_password"), "", "Its password; never shown."),
+            one(concat!($before, "basic_password_file"), "", "File that holds the password, read for each request."),
+            one(concat!($before, "bearer_token"), "", "Token for authentication by bearer token; never shown."),
+            one(concat!($before, "bearer_token_file"), "", "File that holds the token, read for each request."),
+            one(concat!($before, "tls_ca_file"), "", "Certificates (PEM) to trust instead of the system's."),
+            one(concat!($before, "tls_cert_file"), "", "The agent's own certificate (PEM), for mutual TLS."),
+            one(concat!($before, "tls_key_file"), "", "Its key (PEM)."),
+            one(
+                concat!($before, "tls_server_name"),
+                "",
+                concat!("Name that the certificate of the ", $who, " must bear; empty: the host of the URL."),
+            ),
+            one(
+                concat!($before, "tls_insecure"),
+                "false",
+                concat!("Take any certificate of the ", $who, ": true or false."),
+            ),
+            one(concat!($before, "proxy"), "", "HTTP proxy to go through, such as http://proxy:3128."),
+        ]
+    };
+}
+
+/// The table of headers that goes with [`receiver`]; it stands behind all keys of a section, as TOML wants tables to.
+macro_rules! headers {
+    ($before:literal) => {
+        table(
+            concat!($before, "headers"),
+            "Headers sent with each request, such as X-Scope-OrgID; values are never shown.",
+        )
+    };
+}
+
 /// All keys, in the order in which they are shown.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &all::<{ count() }>();
+
+const fn count() -> usize {
+    let (mut groups, mut count) = (GROUPS, 0);
+    while let Some((group, rest)) = groups.split_first() {
+        count += group.len();
+        groups = rest;
+    }
+    count
+}
+
+#[expect(clippy::indexing_slicing, reason = "when it is compiled, and of as many as were counted")]
+const fn all<const N: usize>() -> [Key; N] {
+    let mut all = [one("", "", ""); N];
+    let (mut groups, mut at) = (GROUPS, 0);
+    while let Some((group, rest)) = groups.split_first() {
+        let mut group = *group;
+        while let Some((key, others)) = group.split_first() {
+            all[at] = *key;
+            at += 1;
+            group = others;
+        }
+        groups = rest;
+    }
+    all
+}
+
+const GROUPS: &[&[Key]] = &[
+    PIPELINE,
+    OTLP,
+    receiver!("otlp.", "receiver"),
+    OTLP_MORE,
+    ALARMS,
+    receiver!("alarms.alertmanager_", "Alertmanager"),
+    receiver!("alarms.webhook_", "webhook"),
+    receiver!("alarms.slack_", "webhook of Slack"),
+    ALARMS_TABLES,
+    REMOTE_WRITE,
+    receiver!("remote_write.", "receiver"),
+    REMOTE_WRITE_TABLES,
+    OTLP_TABLES,
+    UI,
+    receiver!("ui.query_", "engine"),
+    UI_TABLES,
+    LOG,
+];
+
+const PIPELINE: &[Key] = &[
     one("probe.rung", "auto", "Which hooks to use: auto (the best that loads), socket or syscall."),
     one("probe.shards", "1", "Rings, each with a pipeline of its own: 1 to 8."),
     one("probe.ring_bytes", "4MiB", "Size of one ring, a power of two from 4KiB to 1GiB."),
@@ -118,26 +214,21 @@ pub const KEYS: &[Key] = &[
         default: "",
         help: "Service names by process name, before everything else that names a service.",
     },
+];
+
+const OTLP: &[Key] = &[
+    one("otlp.protocol", "http/protobuf", "What the receiver of OTLP speaks: http/protobuf or grpc."),
     one(
         "otlp.endpoint",
         "",
-        "Where OTLP goes over HTTP: a base such as http://127.0.0.1:4318, to which v1/metrics and v1/traces are added; empty: nowhere.",
+        "Where OTLP goes: a base such as http://127.0.0.1:4318 (gRPC: http://127.0.0.1:4317), to which v1/metrics and v1/traces, or the names of the calls, are added; empty: nowhere.",
     ),
-    one("otlp.metrics_endpoint", "", "The whole URL for metrics, instead."),
-    one("otlp.traces_endpoint", "", "The whole URL for traces, instead."),
+    one("otlp.metrics_endpoint", "", "The whole URL for metrics (gRPC: their base), instead."),
+    one("otlp.traces_endpoint", "", "The whole URL for traces (gRPC: their base), instead."),
     one("otlp.compression", "gzip", "How OTLP requests are compressed: gzip or none."),
-    one("otlp.timeout", "10s", "How long one OTLP request may take: 100ms to 5m."),
-    one("otlp.basic_user", "", "User for basic authentication."),
-    one("otlp.basic_password", "", "Its password; never shown."),
-    one("otlp.basic_password_file", "", "File that holds the password, read for each request."),
-    one("otlp.bearer_token", "", "Token for authentication by bearer token; never shown."),
-    one("otlp.bearer_token_file", "", "File that holds the token, read for each request."),
-    one("otlp.tls_ca_file", "", "Certificates (PEM) to trust instead of the system's."),
-    one("otlp.tls_cert_file", "", "The agent's own certificate (PEM), for mutual TLS."),
-    one("otlp.tls_key_file", "", "Its key (PEM)."),
-    one("otlp.tls_server_name", "", "Name that the receiver's certificate must bear; empty: the host of the URL."),
-    one("otlp.tls_insecure", "false", "Take any certificate of the receiver: true or false."),
-    one("otlp.proxy", "", "HTTP proxy to go through, such as http://proxy:3128."),
+];
+
+const OTLP_MORE: &[Key] = &[
     one(
         "otlp.queue_bytes",
         "16MiB",
@@ -158,6 +249,9 @@ pub const KEYS: &[Key] = &[
     ),
     one("otlp.slowest_per_window", "10", "So many of the slowest exchanges of every 10 s are sent besides: 0 to 1000."),
     one("otlp.spans_per_second", "500", "Most spans sent in a second by OTLP: 1 to 100000."),
+];
+
+const ALARMS: &[Key] = &[
     one("alarms.enabled", "true", "Evaluate the rules below: true or false."),
     one("alarms.interval", "10s", "How often: 1s to 5m."),
     one("alarms.state", "", "File that keeps alarms over a restart; empty: none."),
@@ -171,18 +265,22 @@ pub const KEYS: &[Key] = &[
         "Body of these with {{ field }} for what is filled in; empty: JSON with everything.",
     ),
     list("alarms.slack", "URLs of incoming webhooks of Slack, or of what speaks like it."),
-    Key {
-        path: "alarms.labels",
-        kind: Kind::Table,
-        default: "",
-        help: "Labels of all alarms; host is the name of this host if it is not given here.",
-    },
+];
+
+const ALARMS_TABLES: &[Key] = &[
+    table("alarms.labels", "Labels of all alarms; host is the name of this host if it is not given here."),
+    headers!("alarms.alertmanager_"),
+    headers!("alarms.webhook_"),
+    headers!("alarms.slack_"),
     Key {
         path: "alarms.rules",
         kind: Kind::Tables(crate::alarms::rule::FIELDS),
         default: "",
         help: "Rules by name; those that are built in can be changed field by field.",
     },
+];
+
+const REMOTE_WRITE: &[Key] = &[
     one(
         "remote_write.url",
         "",
@@ -213,46 +311,22 @@ pub const KEYS: &[Key] = &[
     ),
     one("remote_write.job", "redtap", "Label job of all series."),
     one("remote_write.instance", "", "Label instance of all series; empty: the name of the host."),
-    one("remote_write.timeout", "10s", "A request without an answer for this long is sent again: 100ms to 5m."),
-    one("remote_write.basic_user", "", "User for basic authentication."),
-    one("remote_write.basic_password", "", "Its password; never shown."),
-    one("remote_write.basic_password_file", "", "File that holds the password, read for each request."),
-    one("remote_write.bearer_token", "", "Token for authentication by bearer token; never shown."),
-    one("remote_write.bearer_token_file", "", "File that holds the token, read for each request."),
-    one("remote_write.tls_ca_file", "", "Certificates (PEM) to trust instead of the system's."),
-    one("remote_write.tls_cert_file", "", "The agent's own certificate (PEM), for mutual TLS."),
-    one("remote_write.tls_key_file", "", "Its key (PEM)."),
-    one(
-        "remote_write.tls_server_name",
-        "",
-        "Name that the receiver's certificate must bear; empty: the host of the URL.",
+];
+
+const REMOTE_WRITE_TABLES: &[Key] = &[
+    table("remote_write.external_labels", "Labels added to each series that has none of that name, such as cluster."),
+    headers!("remote_write."),
+];
+
+const OTLP_TABLES: &[Key] = &[
+    headers!("otlp."),
+    table(
+        "otlp.resource_attributes",
+        "Attributes of the agent's own OTLP resource; those of no single service are on all resources.",
     ),
-    one("remote_write.tls_insecure", "false", "Take any certificate of the receiver: true or false."),
-    one("remote_write.proxy", "", "HTTP proxy to go through, such as http://proxy:3128."),
-    Key {
-        path: "remote_write.external_labels",
-        kind: Kind::Table,
-        default: "",
-        help: "Labels added to each series that has none of that name, such as cluster.",
-    },
-    Key {
-        path: "remote_write.headers",
-        kind: Kind::Table,
-        default: "",
-        help: "Headers sent with each request, such as X-Scope-OrgID; values are never shown.",
-    },
-    Key {
-        path: "otlp.headers",
-        kind: Kind::Table,
-        default: "",
-        help: "Headers sent with each OTLP request; values are never shown.",
-    },
-    Key {
-        path: "otlp.resource_attributes",
-        kind: Kind::Table,
-        default: "",
-        help: "Attributes of the agent's own OTLP resource; those of no single service are on all resources.",
-    },
+];
+
+const UI: &[Key] = &[
     one(
         "ui.query_url",
         "",
@@ -263,50 +337,42 @@ pub const KEYS: &[Key] = &[
         "15s",
         "How often agents are scraped, or write to it: 1s to 10m; steps of reports are no shorter.",
     ),
-    one("ui.query_timeout", "10s", "How long one query may take: 100ms to 5m."),
-    one("ui.query_basic_user", "", "User for basic authentication."),
-    one("ui.query_basic_password", "", "Its password; never shown."),
-    one("ui.query_basic_password_file", "", "File that holds the password, read for each query."),
-    one("ui.query_bearer_token", "", "Token for authentication by bearer token; never shown."),
-    one("ui.query_bearer_token_file", "", "File that holds the token, read for each query."),
-    one("ui.query_tls_ca_file", "", "Certificates (PEM) to trust instead of the system's."),
-    one("ui.query_tls_cert_file", "", "The agent's own certificate (PEM), for mutual TLS."),
-    one("ui.query_tls_key_file", "", "Its key (PEM)."),
-    one("ui.query_tls_server_name", "", "Name that the engine's certificate must bear; empty: the host of the URL."),
-    one("ui.query_tls_insecure", "false", "Take any certificate of the engine: true or false."),
-    one("ui.query_proxy", "", "HTTP proxy to go through, such as http://proxy:3128."),
-    Key {
-        path: "ui.query_labels",
-        kind: Kind::Table,
-        default: "",
-        help: "Labels that series must have to be shown, such as cluster.",
-    },
-    Key {
-        path: "ui.query_headers",
-        kind: Kind::Table,
-        default: "",
-        help: "Headers sent with each query, such as X-Scope-OrgID; values are never shown.",
-    },
-    one("log.level", "info", "What goes to standard error: off, error, warn, info, debug or trace."),
 ];
 
+const UI_TABLES: &[Key] =
+    &[table("ui.query_labels", "Labels that series must have to be shown, such as cluster."), headers!("ui.query_")];
+
+const LOG: &[Key] = &[one("log.level", "info", "What goes to standard error: off, error, warn, info, debug or trace.")];
+
 /// Names of keys whose values are never shown, in whatever section; of a table, all entries.
-const SECRETS: &[&str] = &[
-    "basic_password",
-    "bearer_token",
-    "headers",
-    "query_basic_password",
-    "query_bearer_token",
-    "query_headers",
-    "slack",
-    "token",
-    "webhooks",
-];
+const SECRETS: &[&str] = &["slack", "token", "webhooks"];
+/// Ends of such names: those of [`receiver`], whatever stands before them.
+const SECRET_ENDS: &[&str] = &["basic_password", "bearer_token", "headers"];
+/// Ends of names of keys that hold addresses.
+const ADDRESS_ENDS: &[&str] = &["url", "endpoint", "proxy", "alertmanagers"];
 
 /// True if the value of this key, or of this entry of a table, must not be shown: neither by `redtap config` nor in an error.
 #[must_use]
 pub fn is_secret(path: &str) -> bool {
-    path.split('.').skip(1).any(|name| SECRETS.contains(&name))
+    let secret = |name: &str| SECRETS.contains(&name) || SECRET_ENDS.iter().any(|end| name.ends_with(end));
+    path.split('.').skip(1).any(secret)
+}
+
+/// True if the value of this key is an address, or several: of one, only [`shown_address`] is shown.
+#[must_use]
+pub fn is_address(path: &str) -> bool {
+    find(path).is_some_and(|key| ADDRESS_ENDS.iter().any(|end| key.path.ends_with(end)))
+}
+
+/// An address with what may be secret in it replaced: user and password, query and fragment. `None`: there is nothing like that in it.
+#[must_use]
+pub fn shown_address(text: &str) -> Option<String> {
+    if !text.contains(['@', '?', '#']) {
+        return None;
+    }
+    // What does not read as an address may hold a password in any place.
+    let url = reqwest::Url::parse(text).ok().filter(|url| url.has_host());
+    Some(url.map_or_else(|| HIDDEN.to_owned(), |url| format!("{}?{HIDDEN}", crate::export::client::shown(&url))))
 }
 
 /// The key with this path.
@@ -387,6 +453,37 @@ mod tests {
         assert_eq!(closest("probe.ring_byte"), Some("probe.ring_bytes"));
         assert_eq!(closest("http.ring_bytes"), Some("probe.ring_bytes"), "the right name in the wrong section");
         assert_eq!(closest("kafka.brokers"), None);
+    }
+
+    #[test]
+    fn what_is_secret_is_so_whatever_stands_before_its_name() {
+        for path in [
+            "otlp.headers.x",
+            "alarms.slack_basic_password",
+            "alarms.webhooks",
+            "ui.query_bearer_token",
+            "http.token",
+            "alarms.alertmanager_headers",
+        ] {
+            assert!(is_secret(path), "{path}");
+        }
+        for path in ["otlp.basic_password_file", "alarms.webhook_template", "alarms.slack_timeout", "http.token_file"] {
+            assert!(!is_secret(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (text, shown) in [
+            ("http://a:1/b?c=d", Some("http://a:1/b?(hidden)")),
+            ("http://u:p@a/b#c", Some("http://a/b?(hidden)")),
+            ("u:p@a", Some(HIDDEN)),
+            ("http://a:1/b", None),
+        ] {
+            assert_eq!(shown_address(text).as_deref(), shown);
+        }
+        let addresses: Vec<&str> = KEYS.iter().map(|key| key.path).filter(|path| is_address(path)).collect();
+        assert_eq!(addresses.len(), 12, "{addresses:?}");
     }
 
     #[test]

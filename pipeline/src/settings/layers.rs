@@ -58,7 +58,7 @@ pub(super) fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> Layers {
         }
     }
     environment(sources, &mut layers, problems);
-    standard::check(&sources.environment, &layers, problems);
+    standard::protocol(&sources.environment, &mut layers);
     for flag in &sources.flags {
         let value = match keys::find(flag.path).map(|key| key.kind) {
             Some(Kind::List) => Written::List(flag.values.clone()),
@@ -218,7 +218,8 @@ fn shown(value: &Value) -> String {
 fn wrong_kind(path: &str, value: &str, origin: &str, wanted: &str) -> Problem {
     Problem {
         key: path.to_owned(),
-        value: if keys::is_secret(path) { String::new() } else { value.to_owned() },
+        // Of several addresses together nothing can be told apart.
+        value: if keys::is_secret(path) || keys::is_address(path) { String::new() } else { value.to_owned() },
         origin: origin.to_owned(),
         what: "has the wrong shape".to_owned(),
         remedy: format!("write {wanted}"),

@@ -1,10 +1,10 @@
 //! Section `otlp`.
 
 use super::Settings;
-use super::client::client_at;
+use super::client::Way;
 use super::read::{Reader, parse_ratio};
 use crate::export::client::ClientSettings;
-use crate::export::otlp::{Encoding, Sampling};
+use crate::export::otlp::{Encoding, Protocol, Sampling};
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub struct OtlpSettings {
     pub metrics: Option<ClientSettings>,
     /// Where traces go.
     pub traces: Option<ClientSettings>,
+    /// `otlp.protocol`.
+    pub protocol: Protocol,
     /// `otlp.compression`.
     pub encoding: Encoding,
     /// `otlp.interval`.
@@ -32,17 +34,24 @@ pub struct OtlpSettings {
 
 pub(super) fn read(reader: &mut Reader<'_>) -> OtlpSettings {
     let (metrics, traces) = (reader.on("otlp.metrics"), reader.on("otlp.traces"));
+    let protocol = protocol(reader);
     let base = reader.url("otlp.endpoint");
     let own = (reader.url("otlp.metrics_endpoint"), reader.url("otlp.traces_endpoint"));
-    let any = base.clone().or_else(|| own.0.clone()).or_else(|| own.1.clone());
-    let client = client_at(reader, "otlp", any);
+    let way = Way::read(reader, "otlp");
     let to = |wanted: bool, own: Option<Url>, path: &str| {
-        let url = own.or_else(|| base.as_ref().map(|base| below(base, path))).filter(|_| wanted)?;
-        Some(ClientSettings { url, ..client.clone()? })
+        let url = match (own, protocol) {
+            // A whole URL, but for the name of the call, which nobody configures.
+            (Some(own), Protocol::Http) => own,
+            (Some(own), Protocol::Grpc) => below(&own, path),
+            (None, _) => below(base.as_ref()?, path),
+        };
+        wanted.then(|| ClientSettings { http2: protocol == Protocol::Grpc, ..way.to(url) })
     };
+    let [metrics_path, traces_path] = protocol.paths();
     OtlpSettings {
-        metrics: to(metrics, own.0, "v1/metrics"),
-        traces: to(traces, own.1, "v1/traces"),
+        metrics: to(metrics, own.0, metrics_path),
+        traces: to(traces, own.1, traces_path),
+        protocol,
         encoding: reader.word("otlp.compression", ("gzip", Encoding::Gzip), &[("none", Encoding::Identity)]),
         interval: reader.duration("otlp.interval", Duration::from_secs(1)..=Duration::from_secs(3_600)),
         delta: reader.word("otlp.temporality", ("cumulative", false), &[("delta", true)]),
@@ -58,8 +67,22 @@ pub(super) fn read(reader: &mut Reader<'_>) -> OtlpSettings {
     }
 }
 
+fn protocol(reader: &mut Reader<'_>) -> Protocol {
+    let path = "otlp.protocol";
+    let protocol = reader.word(path, ("http/protobuf", Protocol::Http), &[("grpc", Protocol::Grpc)]);
+    if protocol == Protocol::Grpc && !cfg!(feature = "otlp-grpc") {
+        reader.refuse(
+            path,
+            "is not in this build",
+            "write http/protobuf, with a receiver of that, or build it with the feature otlp-grpc",
+        );
+    }
+    protocol
+}
+
 /// What no key can say alone.
 pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
+    check_proxy(&settings.otlp, reader);
     let half = settings.series_expiry / 2;
     if settings.otlp.metrics.is_some() && settings.otlp.interval > half {
         reader.problem(
@@ -67,6 +90,18 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
             &format!("{}s", settings.otlp.interval.as_secs()),
             "is longer than half of series.expiry, so that series could end unsent",
             "make it shorter, or series.expiry longer",
+        );
+    }
+}
+
+/// Of gRPC the connection is our own.
+fn check_proxy(settings: &OtlpSettings, reader: &mut Reader<'_>) {
+    let through = |to: &Option<ClientSettings>| to.as_ref().is_some_and(|to| to.http2 && to.proxy.is_some());
+    if through(&settings.metrics) || through(&settings.traces) {
+        reader.refuse(
+            "otlp.proxy",
+            "is not gone through by gRPC",
+            "remove it, or write otlp.protocol = \"http/protobuf\" and a receiver of that",
         );
     }
 }
@@ -178,14 +213,40 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_speaks_something_else_is_a_problem_and_not_a_silence() {
+    fn grpc_is_spoken_where_it_is_asked_for() {
+        let metrics = "opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+        let traces = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
+        let ours = [("REDTAP__OTLP__PROTOCOL", "grpc"), ("REDTAP__OTLP__ENDPOINT", "http://collector:4317")];
+        let standard =
+            [("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317/")];
+        for variables in [ours, standard] {
+            let settings = otlp(&variables);
+            let wanted = [metrics, traces].map(|path| format!("http://collector:4317/{path}"));
+            assert_eq!(urls(&settings), [Some(wanted[0].as_str()), Some(wanted[1].as_str())]);
+            assert!(settings.metrics.unwrap().http2 && settings.traces.unwrap().http2);
+        }
+        let one = otlp(&[("REDTAP__OTLP__TRACES_ENDPOINT", "https://traces"), ours[0]]);
+        assert_eq!(urls(&one)[1], Some(format!("https://traces/{traces}").as_str()));
+        let proxy = ("REDTAP__OTLP__PROXY", "http://proxy:3128");
+        assert_eq!(problems(&[ours[0], ours[1], proxy])[0].0, "otlp.proxy");
+        assert!(otlp(&[ours[1], proxy]).metrics.is_some());
+    }
+
+    #[test]
+    fn the_standard_protocol_is_that_of_the_standard_endpoint_alone() {
         let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
-        let said = |name: &str| ("otlp.endpoint".to_owned(), name.to_owned());
-        assert_eq!(problems(&[grpc, endpoint]), [said("OTEL_EXPORTER_OTLP_PROTOCOL")]);
         assert_eq!(urls(&otlp(&[grpc])), [None, None], "nothing is sent there anyway");
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
         let ours = ("REDTAP__OTLP__ENDPOINT", "http://collector:4318");
-        assert!(otlp(&[grpc, endpoint, ours]).metrics.is_some());
+        let settings = otlp(&[grpc, endpoint, ours]);
+        assert_eq!(settings.protocol, Protocol::Http);
+        assert!(settings.metrics.is_some_and(|metrics| !metrics.http2));
+        let both = otlp(&[grpc, endpoint, ("REDTAP__OTLP__PROTOCOL", "http/protobuf")]);
+        assert_eq!(both.protocol, Protocol::Http, "ours wins");
+        let json = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+        let said = ("otlp.protocol".to_owned(), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned());
+        assert_eq!(problems(&[json, endpoint]), [said]);
+        assert!(otlp(&[json, endpoint, ours]).metrics.is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::CpuShare;
 use super::duration::{parse as parse_duration, show as show_duration};
 use super::error::Problem;
-use super::keys::is_secret;
+use super::keys::{is_address, is_secret, shown_address};
 use super::layers::{Layers, MAX_ENTRIES, Said, Tables, Written};
 use super::show::HIDDEN;
 use std::collections::BTreeMap;
@@ -52,6 +52,8 @@ impl Reader<'_> {
         remedy: impl Display,
     ) {
         let origin = self.said(key).map(|said| said.origin.clone()).unwrap_or_default();
+        let address = is_address(key).then(|| shown_address(value)).flatten();
+        let value = address.as_deref().unwrap_or(value);
         self.problems.push(Problem {
             key: path.to_owned(),
             value: if is_secret(key) || is_secret(path) { HIDDEN } else { value }.to_owned(),

@@ -1,6 +1,6 @@
 //! The effective configuration as TOML that can be fed back, each key with who said so.
 
-use super::keys::{KEYS, Kind, is_secret};
+use super::keys::{KEYS, Kind, is_address, is_secret, shown_address};
 use super::layers::{Layers, Said, Written};
 use std::fmt::Write as _;
 
@@ -34,6 +34,14 @@ pub(super) fn render(layers: &Layers) -> String {
                 for name in table.keys() {
                     let _ = writeln!(text, "# {} = {HIDDEN}", quoted(name));
                 }
+            }
+            Written::One(value) if is_address(key.path) && shown_address(value).is_some() => {
+                let shown = shown_address(value).unwrap_or_default();
+                let _ = writeln!(text, "# {name} = {}", quoted(&shown));
+            }
+            Written::List(items) if is_address(key.path) && items.iter().any(|one| shown_address(one).is_some()) => {
+                let shown = items.iter().map(|one| quoted(&shown_address(one).unwrap_or_else(|| one.clone())));
+                let _ = writeln!(text, "# {name} = [{}]", shown.collect::<Vec<_>>().join(", "));
             }
             Written::List(items) if secret && !items.is_empty() => drop(writeln!(text, "# {name} = {HIDDEN}")),
             Written::One(value) => drop(writeln!(text, "{name} = {}", scalar(value))),

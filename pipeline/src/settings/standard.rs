@@ -4,7 +4,6 @@
 //! One that is empty is not set. What a variable says that this agent has no use for (an unknown sampler) is ignored, as the
 //! specification wants it. Absent: variables for signals and protocols that the agent does not have.
 
-use super::error::Problem;
 use super::layers::{Layers, Said, Written};
 use std::collections::BTreeMap;
 
@@ -44,8 +43,6 @@ const VARIABLES: &[(&str, &str, Turn)] = &[
 
 /// Which protocol the receiver speaks.
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-/// The only one that is spoken here.
-const SPOKEN: &str = "http/protobuf";
 
 /// Lays what the variables say over the defaults.
 pub(super) fn apply(environment: &[(String, String)], layers: &mut Layers) {
@@ -64,19 +61,17 @@ pub(super) fn apply(environment: &[(String, String)], layers: &mut Layers) {
     }
 }
 
-/// An endpoint out of the environment that speaks another protocol than ours would be sent what it cannot read.
-pub(super) fn check(environment: &[(String, String)], layers: &Layers, problems: &mut Vec<Problem>) {
-    let Some(protocol) = set(environment, PROTOCOL).filter(|protocol| *protocol != SPOKEN) else { return };
-    for path in ["otlp.endpoint", "otlp.metrics_endpoint", "otlp.traces_endpoint"] {
-        if layers.get(path).is_some_and(|said| said.origin.starts_with("OTEL_")) {
-            problems.push(Problem {
-                key: path.to_owned(),
-                value: protocol.to_owned(),
-                origin: PROTOCOL.to_owned(),
-                what: format!("only {SPOKEN} is spoken here"),
-                remedy: format!("set {path} to a receiver of that, or {PROTOCOL} to {SPOKEN}"),
-            });
-        }
+/// The protocol of an endpoint that came out of the environment: what else is set there is meant for it. An endpoint of our own keys has
+/// the protocol of our own keys.
+pub(super) fn protocol(environment: &[(String, String)], layers: &mut Layers) {
+    let Some(protocol) = set(environment, PROTOCOL) else { return };
+    let standard = |layers: &Layers, path| layers.get(path).is_some_and(|said| said.origin.starts_with("OTEL_"));
+    let endpoints = ["otlp.endpoint", "otlp.metrics_endpoint", "otlp.traces_endpoint"];
+    if !endpoints.into_iter().any(|path| standard(layers, path)) {
+        return;
+    }
+    if let Some(said) = layers.get_mut("otlp.protocol").filter(|said| said.origin == "default") {
+        *said = Said { value: Written::One(protocol.to_ascii_lowercase()), origin: PROTOCOL.to_owned() };
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads a rule from the fields of its table; all that is wrong with it at once.
 
 use super::{Condition, Fixed, MAX_WINDOW, MIN_WINDOW, Per, Rule, Severity};
-use crate::alarms::subject::Side;
+use crate::alarms::subject::{Side, subjects};
 use crate::alarms::text::{FIELDS as TEMPLATE_FIELDS, unknown_field};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -132,7 +132,7 @@ impl Fields<'_> {
         match self.kind {
             "latency" => Condition::Latency {
                 quantile: self.share("quantile", 990_000),
-                threshold: self.seconds("threshold", 1_000_000),
+                threshold: self.latency(),
                 window: self.window("window", minutes(5)),
             },
             "silence" => {
@@ -187,11 +187,21 @@ impl Fields<'_> {
         self.fixed(field, default, 0..=999_999)
     }
 
-    /// Seconds, written as a stretch of time.
-    fn seconds(&mut self, field: &'static str, default: u64) -> Fixed {
+    /// Seconds, written as a stretch of time. Quantiles are no longer than the last bound of the histograms.
+    fn latency(&mut self) -> Fixed {
+        const USUAL: Duration = Duration::from_secs(1);
         let range = Duration::from_millis(1)..=Duration::from_secs(3_600);
-        let time = self.time(field, Duration::from_micros(default), range);
-        Fixed::millionths(u64::try_from(time.as_micros()).unwrap_or(default))
+        let mut time = self.time("threshold", USUAL, range);
+        if time >= longest() {
+            let remedy = format!("write one below {}", crate::settings::duration::show(longest()));
+            self.problem(
+                "threshold",
+                "is not below the last bucket of durations, so that no quantile could exceed it",
+                remedy,
+            );
+            time = USUAL;
+        }
+        Fixed::millionths(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
     }
 
     fn window(&mut self, field: &'static str, default: Duration) -> Duration {
@@ -286,6 +296,12 @@ impl Fields<'_> {
             }
         }
     }
+}
+
+/// Last bound of the histograms that rules look at, of the widest.
+fn longest() -> Duration {
+    let last = subjects().filter_map(|subject| subject.bounds.last().copied());
+    Duration::from_secs_f64(last.fold(0.0, f64::max))
 }
 
 /// What is said of an alarm where nobody wrote something better.

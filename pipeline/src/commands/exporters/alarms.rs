@@ -1,11 +1,13 @@
 //! The evaluator of alarms, and its receivers.
 
 use crate::commands::status::Shown;
+use anyhow::{Context as _, Result};
 use redtap::alarms::desk::{Desk, Outbox};
 use redtap::alarms::drive::{Plan, drive};
 use redtap::alarms::send::{Form, deliver};
+use redtap::export::client::{Client, ClientSettings};
 use redtap::export::{Account, Exporter};
-use redtap::settings::{AlarmSettings, Receiver};
+use redtap::settings::AlarmSettings;
 use std::sync::Arc;
 
 /// Names of receivers, as metrics have them.
@@ -14,9 +16,12 @@ const WEBHOOKS: [&str; 4] = ["webhook", "webhook_2", "webhook_3", "webhook_4"];
 const SLACK: [&str; 4] = ["slack", "slack_2", "slack_3", "slack_4"];
 
 /// One that evaluates, one for each receiver; none where alarms are switched off.
-pub(super) fn planned(settings: &AlarmSettings, shown: &Arc<Shown>) -> Vec<Exporter> {
+///
+/// # Errors
+/// A certificate or key of a receiver cannot be used.
+pub(super) fn planned(settings: &AlarmSettings, shown: &Arc<Shown>) -> Result<Vec<Exporter>> {
     if !settings.enabled {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let desk = Arc::new(Desk::default());
     shown.show_alarms(Arc::clone(&desk));
@@ -26,8 +31,9 @@ pub(super) fn planned(settings: &AlarmSettings, shown: &Arc<Shown>) -> Vec<Expor
         let account = Arc::new(Account::new(name));
         let outbox = Arc::new(Outbox::new(Arc::clone(&account)));
         outboxes.push(Arc::clone(&outbox));
-        let (desk, url) = (Arc::clone(&desk), receiver.url().clone());
-        let begin = Box::new(move |ending| Box::pin(deliver(url, form, desk, outbox, kept, ending)) as _);
+        let client = Client::new(receiver.clone()).with_context(|| format!("alarms: {name}"))?;
+        let desk = Arc::clone(&desk);
+        let begin = Box::new(move |ending| Box::pin(deliver(client, form, desk, outbox, kept, ending)) as _);
         exporters.push(Exporter { account, begin });
     }
     let mut labels = settings.labels.clone();
@@ -38,10 +44,10 @@ pub(super) fn planned(settings: &AlarmSettings, shown: &Arc<Shown>) -> Vec<Expor
     let (gather, counted) = (Arc::clone(shown), Arc::clone(&account));
     let begin = Box::new(move |ending| Box::pin(drive(plan, gather, desk, outboxes, counted, ending)) as _);
     exporters.push(Exporter { account, begin });
-    exporters
+    Ok(exporters)
 }
 
-fn receivers(settings: &AlarmSettings) -> Vec<(&'static str, &Receiver, Form)> {
+fn receivers(settings: &AlarmSettings) -> Vec<(&'static str, &ClientSettings, Form)> {
     let alertmanagers = ALERTMANAGERS.into_iter().zip(&settings.alertmanagers);
     let webhooks = WEBHOOKS.into_iter().zip(&settings.webhooks);
     let slack = SLACK.into_iter().zip(&settings.slack);

@@ -24,7 +24,7 @@ pub enum Outcome {
     },
     /// Not taken, and not to be sent again as it is.
     Refused {
-        /// The status; 3xx is refused too, because redirections are not followed.
+        /// The status; 3xx is refused too, because redirections are not followed. Of gRPC, where that was what answered, its status.
         status: u16,
         /// The headers of the answer: a receiver may say in them what it took nevertheless.
         headers: HeaderMap,
@@ -63,6 +63,9 @@ pub enum Failure {
     /// The receiver said so.
     #[error("the receiver answered {0}")]
     Status(u16),
+    /// The receiver said so by gRPC.
+    #[error("the receiver answered with the gRPC status {0}")]
+    Grpc(u16),
 }
 
 /// What a status means.
@@ -76,7 +79,8 @@ pub(super) enum Meaning {
 pub(super) fn meaning(status: StatusCode, retryable: Retryable) -> Meaning {
     let again = match retryable {
         Retryable::ServerErrors => status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
-        Retryable::Overload => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+        // Of gRPC: what stands in its way and speaks plain HTTP.
+        Retryable::Overload | Retryable::Grpc => matches!(status.as_u16(), 429 | 502 | 503 | 504),
     };
     if status.is_success() {
         Meaning::Delivered
@@ -99,11 +103,17 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration
 
 /// A body as one line for people.
 pub(super) fn said(body: &[u8], secrets: &[String]) -> String {
-    let mut text = String::from_utf8_lossy(body).into_owned();
+    // Stands for what is hidden until all is, so that no secret is looked for in what is put there.
+    const MARK: char = '\u{1}';
+    let mut text = String::from_utf8_lossy(body).replace(MARK, " ");
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret.as_str(), "(hidden)");
+        text = text.replace(secret.as_str(), "\u{1}");
+        // What was read may end within one.
+        let cut = (4..secret.len()).rev().filter_map(|end| secret.get(..end)).find(|begin| text.ends_with(begin));
+        text.truncate(text.len() - cut.map_or(0, str::len));
     }
-    let line: String = text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let line = text.trim_matches(|letter: char| letter.is_whitespace() || (letter.is_control() && letter != MARK));
+    let line = line.replace(|letter: char| letter.is_control() && letter != MARK, " ").replace(MARK, "(hidden)");
     let end = (0..=line.len().min(MAX_REASON)).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
     line.get(..end).unwrap_or_default().to_owned()
 }
@@ -148,5 +158,6 @@ mod tests {
         assert_eq!(said(b" no:\r\nBearer abc123 \x1b[1m", &["abc123".to_owned()]), "no:  Bearer (hidden)  [1m");
         assert_eq!(said("é".repeat(MAX_REASON).as_bytes(), &[]).len(), MAX_REASON);
         assert_eq!(said(b"\xff\xfe", &[String::new()]), "\u{fffd}\u{fffd}");
+        assert_eq!(said(b"it was /services/T01", &["/services/T0123".to_owned()]), "it was", "cut within a secret");
     }
 }

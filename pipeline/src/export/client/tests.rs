@@ -81,6 +81,18 @@ fn a_refusal_says_why_without_secrets_and_is_not_followed_elsewhere() {
 }
 
 #[test]
+fn an_answer_that_repeats_a_secret_address_is_shown_without_it() {
+    let answer =
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 51\r\n\r\nno /hooks/T012AB/s3cretpart?key=hidden here: T012AB";
+    let (mut url, _) = receiver(answer);
+    url.set_path("/hooks/T012AB/s3cretpart");
+    let settings = ClientSettings { secret_url: true, ..settings(url) };
+    assert!(!format!("{settings:?}").contains("hooks"));
+    let Outcome::Refused { said, .. } = send(settings) else { panic!("not refused") };
+    assert_eq!(said, "no (hidden)?(hidden) here: (hidden)");
+}
+
+#[test]
 fn tells_when_to_come_back_and_that_nobody_is_there() {
     let (url, _) = receiver("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n");
     let Outcome::Retry { why, after } = send(settings(url)) else { panic!("no retry") };

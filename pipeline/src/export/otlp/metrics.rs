@@ -23,7 +23,7 @@ use crate::export::OwnSample;
 use crate::registry::{Sample, Value};
 use point::{Span, histogram, number, own};
 use redtap_stages::metric::{Entry, Kind, TABLE, Unit};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub(super) struct Request {
 pub(super) struct Mapping {
     temporality: Temporality,
     resources: Resources,
+    /// Namespaces of services as they were first said.
+    namespaces: HashMap<String, Box<str>>,
     /// When the agent began to count, nanoseconds since the epoch.
     started: u64,
     /// When it was last gathered.
@@ -80,7 +82,8 @@ struct Family {
 impl Mapping {
     /// `started` is when the agent began to count, nanoseconds since the epoch.
     pub(super) fn new(temporality: Temporality, resources: Resources, started: u64) -> Self {
-        Self { temporality, resources, started, last: None, series: HashMap::new(), own: HashMap::new() }
+        let (series, own, namespaces) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { temporality, resources, namespaces, started, last: None, series, own }
     }
 
     /// Hands the requests for what was gathered to `take`, one after the other, so that never more than one is in memory.
@@ -90,9 +93,13 @@ impl Mapping {
         let at = at.max(self.last.map_or(0, |last| last.saturating_add(1)));
         let mut seen = HashMap::new();
         let mut requests = Requests::new(self.temporality, &mut take);
-        for (service, samples) in by_service(gathered) {
+        let by_service = by_service(gathered);
+        // No more are remembered than there are: a service that has no series any more may begin anew.
+        let there: HashSet<&str> = by_service.iter().filter_map(|(service, _)| *service).collect();
+        self.namespaces.retain(|service, _| there.contains(service.as_str()));
+        for (service, samples) in by_service {
             let resource = match service {
-                Some(service) => self.resources.service(service, &gathered.traffic.identities),
+                Some(service) => self.resources.of_metrics(service, &gathered.traffic.identities, &mut self.namespaces),
                 None => self.resources.agent(),
             };
             for (entry, sample) in samples {

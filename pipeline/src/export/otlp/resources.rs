@@ -1,7 +1,10 @@
 //! Resources: who a metric or a span is about. One for each service that is watched, one for the agent itself.
 //!
-//! A service may have many processes, in many containers; its series are of all of them. So its resource says what all of its
-//! identities have in common, and nothing of what differs.
+//! A service may have many processes, in many containers, and they come and go. A span is of one of them; so its resource says
+//! what all of the service's identities have in common now, and nothing of what differs. A series of metrics is of all of them,
+//! and its resource is part of what tells it from others (data model, "Timeseries model"): a container that is replaced must not begin
+//! another series, with the counts of the first. So the resource of metrics names what stays: the service, its namespace as
+//! it was first known, this host, and as the instance the one that counts, which is the agent ("Single-Writer").
 //!
 //! What the environment of the agent says of resources (`OTEL_RESOURCE_ATTRIBUTES`, `otlp.resource_attributes`) is about the
 //! agent. It is said of the services too as far as it is about where they run, which they share ([`is_shared`]), and
@@ -11,7 +14,7 @@
 
 use super::wire::{KeyValue, Resource, text};
 use redtap_stages::flow::joined::Identity;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Attributes that are about one service or process: what the agent is told of itself is not said of others.
@@ -40,7 +43,7 @@ impl Resources {
         let known = BTreeMap::from([
             ("service.name", "redtap"),
             ("service.version", env!("CARGO_PKG_VERSION")),
-            ("service.instance.id", self.host.as_str()),
+            ("service.instance.id", self.instance()),
             ("host.name", self.host.as_str()),
         ]);
         let told = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -50,7 +53,34 @@ impl Resources {
         resource(&all)
     }
 
-    /// A service that is watched: what all of its identities say.
+    /// Which agent this is.
+    fn instance(&self) -> &str {
+        self.extra.get("service.instance.id").filter(|id| !id.is_empty()).unwrap_or(&self.host)
+    }
+
+    /// A service that is watched, for its metrics: the same from the first time that it is asked for, whatever becomes of its processes.
+    /// `namespaces` keeps what was said: hand in the same map each time.
+    pub(super) fn of_metrics(
+        &self,
+        service: &str,
+        identities: &[Arc<Identity>],
+        namespaces: &mut HashMap<String, Box<str>>,
+    ) -> Resource {
+        let first = || identities.iter().find(|identity| &*identity.service == service);
+        if !namespaces.contains_key(service) {
+            let namespace = first().map_or_else(Box::default, |identity| identity.namespace.clone());
+            namespaces.insert(service.to_owned(), namespace);
+        }
+        let told = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut all: BTreeMap<&str, &str> = told.filter(|(name, _)| is_shared(name)).collect();
+        all.insert("host.name", &self.host);
+        all.insert("service.instance.id", self.instance());
+        all.insert("service.name", service);
+        all.insert("service.namespace", namespaces.get(service).map_or("", |namespace| namespace));
+        resource(&all)
+    }
+
+    /// A service that is watched, for its spans: what all of its identities say.
     pub(super) fn service(&self, service: &str, identities: &[Arc<Identity>]) -> Resource {
         let mut own = identities.iter().filter(|identity| &*identity.service == service);
         let mut all: BTreeMap<&str, &str> = BTreeMap::new();
@@ -138,6 +168,28 @@ mod tests {
         assert_eq!(shown(&web), wanted, "not the containers, which differ");
         let db = shown(&resources.service("db", &identities));
         assert!(db.contains(&("service.instance.id".into(), "c3".into())), "{db:?}");
+    }
+
+    #[test]
+    fn metrics_keep_their_resource_while_processes_come_and_go() {
+        let resources = Resources::new("node-1", &BTreeMap::new());
+        let mut said = HashMap::new();
+        let (old, new) = (identity("web", "c1", "nginx"), identity("web", "c2", "nginx-debug"));
+        let first = resources.of_metrics("web", &[Arc::clone(&old)], &mut said);
+        let wanted = pairs(&[
+            ("host.name", "node-1"),
+            ("service.instance.id", "node-1"),
+            ("service.name", "web"),
+            ("service.namespace", "shop"),
+        ]);
+        assert_eq!(shown(&first), wanted, "no container, no process");
+        let moved = Arc::new(Identity { namespace: "other".into(), ..Identity::clone(&new) });
+        for later in [vec![Arc::clone(&old), Arc::clone(&new)], vec![new], vec![moved], vec![]] {
+            assert_eq!(resources.of_metrics("web", &later, &mut said), first, "{later:?}");
+        }
+        let named = [("service.instance.id".to_owned(), "sidecar-7".to_owned())].into();
+        let named = shown(&Resources::new("node-1", &named).of_metrics("web", &[old], &mut HashMap::new()));
+        assert!(named.contains(&("service.instance.id".into(), "sidecar-7".into())), "the agent's: {named:?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Sends what waits in an [`Outbox`], one request after the other, until it is taken or refused.
 //!
 //! By the rules of OTLP/HTTP: 429, 502, 503 and 504 are tried again, after `Retry-After` if the receiver says so; so is what had
-//! no answer. Everything else is refused for good. A success may still name items that were not taken. An outage is one line
+//! no answer. By those of OTLP/gRPC: the statuses that it names, after `RetryInfo`. Everything else is refused for good. A success may still name items that were not taken. An outage is one line
 //! in the log, not one a request. Absent: what is in a request.
 
 use super::outbox::{Encoding, Outbox, Sending};
+use super::{Common, Protocol};
 use crate::export::Ending;
 use crate::export::backoff::{Backoff, dice};
 use crate::export::client::{Client, Outcome, Request, Retryable, shown};
@@ -20,10 +21,19 @@ const LAST_WAIT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) client: Client,
+    /// What it speaks.
+    pub(super) protocol: Protocol,
     /// What bodies are compressed with.
     pub(super) encoding: Encoding,
     /// How many items of a request were not taken, by the answer to it, and why.
     pub(super) rejected: fn(&[u8]) -> (u64, String),
+}
+
+impl Receiver {
+    /// Reached by `client`, told as `common` says.
+    pub(super) fn new(client: Client, common: &Common, rejected: fn(&[u8]) -> (u64, String)) -> Self {
+        Self { client, protocol: common.protocol, encoding: common.encoding, rejected }
+    }
 }
 
 /// Until the outbox is closed and empty.
@@ -42,7 +52,7 @@ async fn one(sending: Sending, outbox: &Outbox, to: &Receiver, backoff: &mut Bac
     let receiver = shown(&to.client.settings().url);
     let mut failing = false;
     loop {
-        match to.client.send(request(&sending, to.encoding)).await {
+        match to.client.send(request(&sending, to)).await {
             Outcome::Delivered(answer) => {
                 let (count, why) = (to.rejected)(&answer.body);
                 if count > 0 || !why.is_empty() {
@@ -80,10 +90,13 @@ async fn one(sending: Sending, outbox: &Outbox, to: &Receiver, backoff: &mut Bac
     }
 }
 
-fn request(sending: &Sending, encoding: Encoding) -> Request {
+fn request(sending: &Sending, to: &Receiver) -> Request {
+    if to.protocol == Protocol::Grpc {
+        return Request::grpc(&sending.body(), to.encoding == Encoding::Gzip);
+    }
     let request = Request::post(sending.body(), Retryable::Overload);
     let request = request.with(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    match encoding {
+    match to.encoding {
         Encoding::Gzip => request.with(CONTENT_ENCODING, HeaderValue::from_static("gzip")),
         Encoding::Identity => request,
     }

@@ -13,6 +13,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
+
 /// What the receiver does with a request.
 #[derive(Debug, Clone, Copy)]
 enum Act {
@@ -69,7 +72,7 @@ fn sent(encoding: Encoding, script: Vec<Act>) -> (Vec<Came>, AccountTotals) {
         account: Arc::clone(&account),
         begin: Box::new(move |ending| -> Work {
             let client = Client::new(ClientSettings::new(url, Duration::from_secs(5))).unwrap();
-            let to = Receiver { client, encoding, rejected: wire::rejected_spans };
+            let to = Receiver { client, protocol: Protocol::Http, encoding, rejected: wire::rejected_spans };
             let outbox = Outbox::new(Arc::clone(&counted), 1_000);
             counted.gathered(3);
             outbox.put(Parcel { body: encoding.encode(b"three spans".to_vec()).into(), items: 3 });
