@@ -5,14 +5,17 @@
 //! ([`super::sockets`]). Whatever may be wrong is not tied.
 //!
 //! A call is over before the request that caused it is: it is held until the cause is known, or surely unknown, or for
-//! [`HOLD`]; below one that is held, for as long as that is ([`HOLD_BELOW`] at most). Life cycle of a call: [`Tie::take`] -> held -> out of [`Tie::settle`] with its names, once.
+//! [`HOLD`]; below one that is held, for as long as that is ([`HOLD_BELOW`] at most). Life cycle of a call: [`Tie::take`] -> held
+//! ([`super::held`]) -> out of [`Tie::settle`] with its names, once. A held call is looked at again only when something has changed that its
+//! fate depends on.
 //!
 //! Bounds: [`MAX_HELD`] calls (past that the oldest goes out as it is, counted), [`MAX_PROCESSES`] processes, and those of both rooms.
 //! Absent: a clock, threads, any guess.
 
+use super::held::{Held, On, Waiting};
 use super::ids::{Ids, Link, Names};
 use super::process::{Process, Served, Threads};
-use super::sockets::Sockets;
+use super::sockets::{self, Sockets};
 use hashbrown::{HashMap, HashSet};
 use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::joined::Joined;
@@ -20,6 +23,7 @@ use redtap_stages::flow::trace::{SpanId, TraceId};
 use redtap_stages::pair::OpenRequest;
 use redtap_stages::time::Nanos;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// Longest time that a call waits for its cause to be known.
 pub const HOLD: Nanos = Nanos::from_secs(10);
@@ -79,14 +83,6 @@ pub struct TieCounts {
     pub crowded_out: u64,
 }
 
-struct Held {
-    joined: Joined,
-    span: SpanId,
-    since: Nanos,
-    /// The cause, as soon as it is known; its trace may have to be waited for.
-    cause: Option<(SpanId, Link)>,
-}
-
 /// What is to be done with a call.
 enum Fate {
     /// It is known.
@@ -106,7 +102,7 @@ enum Cause {
 /// Ties.
 pub struct Tie {
     names: Names,
-    held: VecDeque<Held>,
+    held: Waiting,
     /// Names of those held.
     waiting: HashSet<SpanId, foldhash::fast::RandomState>,
     known: HashMap<SpanId, TraceId, foldhash::fast::RandomState>,
@@ -130,7 +126,7 @@ impl Tie {
     pub fn new(names: Names) -> Self {
         Self {
             names,
-            held: VecDeque::new(),
+            held: Waiting::default(),
             waiting: HashSet::default(),
             known: HashMap::default(),
             known_order: VecDeque::new(),
@@ -187,55 +183,85 @@ impl Tie {
         }
         let process = self.processes.entry(pid).or_default();
         process.heard(now);
+        let threads = process.threads();
         if exchange.side == Role::Server {
             process.serves(exchange, span, now);
+            let end = exchange.end.or(exchange.answered).unwrap_or(now);
+            self.held.tell(On::Request(pid, exchange.start)..=On::Request(pid, end));
         } else {
             process.asks(exchange);
             self.sockets.asked(exchange, span, now);
+            self.held.tell(only(On::End(sockets::place(exchange))));
+        }
+        if process.threads() != threads {
+            self.held.tell(all_of(pid));
         }
         if self.held.len() >= MAX_HELD
-            && let Some(oldest) = self.held.pop_front()
+            && let Some(oldest) = self.held.pop_oldest()
         {
             self.counts.crowded_out += 1;
             let ids = self.alone(&oldest);
             self.out(oldest, ids, out);
         }
         self.waiting.insert(span);
-        self.held.push_back(Held { joined, span, since: now, cause: None });
+        self.held.push(Held::new(joined, span, now));
     }
 
     /// Puts out what is known by now.
     pub fn settle(&mut self, now: Nanos, out: &mut Vec<Call>) {
-        self.wants_open = false;
-        while self.coming.front().is_some_and(|open| now >= open.at + LAG) {
-            self.open = self.coming.pop_front().unwrap_or_default();
+        while let Some(mut open) = self.coming.pop_front_if(|open| now >= open.at + LAG) {
+            open.requests.sort_unstable_by_key(|request| request.pid);
+            self.open = open;
+            // Who still wants a later list says so when it is looked at.
+            self.wants_open = false;
+            self.held.tell(On::Request(0, Nanos::ZERO)..=On::Request(u32::MAX, Nanos(u64::MAX)));
         }
-        loop {
-            let before = self.held.len();
-            for _ in 0..before {
-                let Some(mut held) = self.held.pop_front() else { break };
-                match self.fate(&held, now) {
-                    Fate::Out(ids) => self.out(held, ids, out),
-                    Fate::Wait(cause) => {
-                        held.cause = cause;
-                        self.held.push_back(held);
-                    }
+        self.tell_processes(now);
+        self.held.tell_late(now);
+        self.held.oldest_first();
+        // Connections on which an exchange has found its other end: what others may have is one fewer.
+        let mut fewer = Vec::new();
+        while let Some((number, mut held)) = self.held.pop() {
+            match self.fate(&held, now, &mut fewer) {
+                Fate::Out(ids) => self.out(held, ids, out),
+                Fate::Wait(cause) => {
+                    held.cause = cause;
+                    let on = waits_for(&held);
+                    self.held.put_back(number, held, on);
                 }
             }
-            // What went out may be what another waited for.
-            if self.held.len() == before || self.held.is_empty() {
-                break;
-            }
         }
+        fewer.into_iter().for_each(|place| self.held.tell(only(On::End(place))));
         if now.since(self.forgot) >= Nanos::SECOND {
             self.forget(now);
+        }
+    }
+
+    /// What has become known of processes by what they did not do: that they only ask, or that something of theirs is missing.
+    fn tell_processes(&mut self, now: Nanos) {
+        let mut at_least = 0;
+        while let Some((pid, at)) = self.held.first_of(at_least) {
+            match self.processes.get(&pid) {
+                None => self.held.tell(all_of(pid)),
+                Some(process) if process.only_asks(now) => self.held.tell(all_of(pid)),
+                // Each thread tells for itself there.
+                Some(process) if process.threads() == Threads::Exclusive => {}
+                Some(process) if self.missed >= at || !process.is_complete_since(at) => {
+                    // By time, so those that are made later are asked about next.
+                    self.held.tell(On::Request(pid, at)..=On::Request(pid, at));
+                    continue;
+                }
+                Some(_) => {}
+            }
+            let Some(next) = pid.checked_add(1) else { break };
+            at_least = next;
         }
     }
 
     /// Puts out all, with what is known by now.
     pub fn drain(&mut self, now: Nanos, out: &mut Vec<Call>) {
         self.settle(now, out);
-        while let Some(held) = self.held.pop_front() {
+        while let Some(held) = self.held.pop_oldest() {
             let ids = self.alone(&held);
             self.out(held, ids, out);
         }
@@ -259,6 +285,7 @@ impl Tie {
         if self.known.insert(held.span, ids.trace).is_none() {
             self.known_order.push_back(held.span);
         }
+        self.held.tell(only(On::Cause(held.span)));
         match ids.link {
             Link::None => {}
             Link::Said(_) => self.counts.said += 1,
@@ -278,13 +305,13 @@ impl Tie {
         }
     }
 
-    fn fate(&mut self, held: &Held, now: Nanos) -> Fate {
+    fn fate(&mut self, held: &Held, now: Nanos, fewer: &mut Vec<u64>) -> Fate {
         let waited = now.since(held.since);
         if let Some((cause, link)) = held.cause {
             return self.below(held, cause, link, waited);
         }
         match held.joined.converged.exchange.side {
-            Role::Server => self.served(held, waited),
+            Role::Server => self.served(held, waited, fewer),
             Role::Client | Role::Unknown => self.asked(held, waited),
         }
     }
@@ -305,9 +332,10 @@ impl Tie {
         Fate::Out(self.alone(held))
     }
 
-    fn served(&mut self, held: &Held, waited: Nanos) -> Fate {
+    fn served(&mut self, held: &Held, waited: Nanos, fewer: &mut Vec<u64>) -> Fate {
         let exchange = &held.joined.converged.exchange;
         if let Some(client) = self.sockets.client_of(exchange, held.span) {
+            fewer.push(sockets::place(exchange));
             return self.below(held, client, Link::Socket, waited);
         }
         let here = held.joined.parties.peer_watched
@@ -383,9 +411,9 @@ impl Tie {
             return Cause::NotYet;
         }
         let names = self.names;
-        let open = self.open.requests.iter().filter(|open| {
+        let open = open_of(&self.open.requests, pid).iter().filter(|open| {
             let span = names.numbered(open.conn, open.number);
-            open.pid == pid && open.start <= at && one.is_none_or(|one| one.span != span)
+            open.start <= at && one.is_none_or(|one| one.span != span)
         });
         match (one, open.clone().next(), open.clone().nth(1)) {
             (None, None, _) => Cause::Nobody,
@@ -402,9 +430,35 @@ impl Tie {
             self.wants_open = true;
             return Cause::NotYet;
         }
-        let own = |open: &&OpenRequest| open.pid == pid && open.tid == tid && open.start <= at;
-        if self.open.requests.iter().any(|open| own(&open)) { Cause::NotYet } else { Cause::Nobody }
+        let mut open = open_of(&self.open.requests, pid).iter();
+        if open.any(|open| open.tid == tid && open.start <= at) { Cause::NotYet } else { Cause::Nobody }
     }
+}
+
+/// What a call waits for whose fate is not known yet.
+fn waits_for(held: &Held) -> On {
+    let exchange = &held.joined.converged.exchange;
+    match (held.cause, exchange.side) {
+        (Some((cause, _)), _) => On::Cause(cause),
+        (None, Role::Server) => On::End(sockets::place(exchange)),
+        (None, Role::Client | Role::Unknown) => On::Request(exchange.conn.owner.pid, exchange.start),
+    }
+}
+
+fn only(what: On) -> RangeInclusive<On> {
+    what..=what
+}
+
+/// All calls of a process that wait for what it answered.
+fn all_of(pid: u32) -> RangeInclusive<On> {
+    On::Request(pid, Nanos::ZERO)..=On::Request(pid, Nanos(u64::MAX))
+}
+
+/// Those of one process, of a list that is ordered by processes.
+fn open_of(all: &[OpenRequest], pid: u32) -> &[OpenRequest] {
+    let from = all.partition_point(|open| open.pid < pid);
+    let to = all.partition_point(|open| open.pid <= pid);
+    all.get(from..to).unwrap_or_default()
 }
 
 impl std::fmt::Debug for Tie {

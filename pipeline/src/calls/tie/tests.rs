@@ -393,3 +393,93 @@ fn no_more_is_held_than_the_bound_and_everything_comes_out_once() {
     tie.drain(ms(many), &mut out);
     assert_eq!((out.len() as u64, tie.held(), tie.counts().crowded_out), (many, 0, 100));
 }
+
+/// As [`Tie::settle`], but every held call is looked at.
+fn settle_all(tie: &mut Tie, now: Nanos, out: &mut Vec<Call>) {
+    tie.held.tell(On::Cause(SpanId::ONE)..=On::End(u64::MAX));
+    tie.settle(now, out);
+}
+
+/// Numbers that look like chance and are the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// Exchanges of a few processes that ask each other, each over connections that others use as well.
+fn traffic(chance: &mut Chance) -> Vec<One> {
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        let (caller, callee) =
+            (1 + u32::try_from(chance.below(3)).unwrap(), 2 + u32::try_from(chance.below(3)).unwrap());
+        let tid = |pid: u32, chance: &mut Chance| pid * 10 + u32::try_from(chance.below(3)).unwrap();
+        let (from, port) = (chance.below(3_000), 2_000 + u16::try_from(chance.below(40)).unwrap());
+        let longest = if chance.below(5) == 0 { 2_500 } else { 60 };
+        let to = from + 1 + chance.below(longest);
+        let mut asked = One::asked(caller, tid(caller, chance), from, to);
+        let mut served = One::served(callee, tid(callee, chance), from, to.saturating_sub(1).max(from + 1));
+        for one in [&mut asked, &mut served] {
+            one.port = port;
+            let side = u64::from(one.side == Role::Server);
+            one.conn = u64::from(port) * 1_000_000 + u64::from(one.pid) * 100_000 + from * 10 + side;
+            one.said = (chance.below(12) == 0).then(|| (u128::from(1 + chance.below(4)), 1 + chance.below(4)));
+            one.answered = chance.below(20) > 0;
+        }
+        if chance.below(8) > 0 {
+            all.push(asked);
+        }
+        if chance.below(8) > 0 {
+            all.push(served);
+        }
+    }
+    all
+}
+
+#[test]
+fn looking_only_at_what_has_changed_gives_what_looking_at_all_gives() {
+    let (mut tied, mut calls) = (0, 0);
+    for seed in 0..40 {
+        let mut chance = Chance(seed);
+        let all = traffic(&mut chance);
+        let missed = chance.below(2) == 0;
+        let [changed, looked] = [Tie::settle, settle_all].map(|settle| {
+            let (mut tie, mut out) = (tie(), Vec::new());
+            let mut order: Vec<&One> = all.iter().collect();
+            order.sort_by_key(|one| one.to);
+            let mut next = order.into_iter().peekable();
+            for at in (0..40_000).step_by(20) {
+                while let Some(one) = next.next_if(|one| one.to <= at) {
+                    tie.take(one.joined(), ms(at), &mut out);
+                }
+                if missed && at == 2_000 {
+                    tie.missed(ms(at));
+                }
+                if at % 260 == 0 {
+                    let open = all.iter().filter(|one| one.side == Role::Server && one.from <= at && at < one.to);
+                    let request = |one: &One| OpenRequest {
+                        pid: one.pid,
+                        tid: one.tid,
+                        start: ms(one.from),
+                        conn: one.conn,
+                        number: 1,
+                    };
+                    tie.opened(Open { at: ms(at), complete: true, requests: open.map(request).collect() });
+                }
+                settle(&mut tie, ms(at), &mut out);
+            }
+            assert_eq!(out.len(), all.len());
+            let mut ids: Vec<Ids> = out.into_iter().map(|call| call.ids).collect();
+            ids.sort_by_key(|ids| ids.span);
+            (ids, tie.counts())
+        });
+        tied += changed.1.thread + changed.1.socket;
+        calls += all.len() as u64;
+        let differs = changed.0.iter().zip(&looked.0).find(|(changed, looked)| changed != looked);
+        assert_eq!((differs, changed.1), (None, looked.1), "seed {seed}");
+    }
+    assert!(tied * 4 > calls, "{tied} of {calls} were tied: too few to tell");
+}
