@@ -438,3 +438,6 @@ impl Watch {
         calls.into_iter().for_each(|call| kept.push(call));
     }
 }
+
+#[cfg(test)]
+mod tests;

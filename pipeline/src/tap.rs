@@ -132,7 +132,7 @@ impl Tap {
     }
 
     /// Offers a batch to all; false, and nobody has it, if one of them must be waited for.
-    fn offer(&self, batch: &[Joined]) -> bool {
+    pub(crate) fn offer(&self, batch: &[Joined]) -> bool {
         let mut subscribers = self.subscribers.lock();
         let full = |all: &[Subscriber]| all.iter().any(|one| one.fullness == Fullness::Wait && one.queue.is_full());
         if full(&subscribers) {

@@ -468,4 +468,4 @@ impl std::fmt::Debug for Tie {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -19,7 +19,7 @@ fn ms(at: u64) -> Nanos {
 }
 
 /// One exchange of process `pid`, on `tid`, over milliseconds `from..to`.
-struct One {
+pub(in crate::calls) struct One {
     pid: u32,
     tid: u32,
     side: Role,
@@ -57,7 +57,7 @@ impl One {
         }
     }
 
-    fn served(pid: u32, tid: u32, from: u64, to: u64) -> Self {
+    pub(in crate::calls) fn served(pid: u32, tid: u32, from: u64, to: u64) -> Self {
         Self::new(Role::Server, pid, tid, from, to)
     }
 
@@ -65,7 +65,7 @@ impl One {
         Self::new(Role::Client, pid, tid, from, to)
     }
 
-    fn joined(&self) -> Joined {
+    pub(in crate::calls) fn joined(&self) -> Joined {
         let mut interner = Interner::default();
         // Servers are asked from elsewhere, unless the port says that both ends are here.
         let here = Address::Inet(Ipv4Addr::LOCALHOST.into(), 80);
