@@ -46,8 +46,10 @@ pub const MAX_FOLLOWERS: usize = 16;
 pub const FOLLOWED: usize = 2_048;
 /// Calls that one who follows all of them may be behind: twice as many as are held, which may all go out at once.
 pub const FOLLOWED_ALL: usize = 2 * tie::MAX_HELD;
-/// How often it is looked after what has changed for held calls.
+/// How often it is looked after what has changed for held calls; so many times less often with each [`MANY`] of them.
 const LOOK: Nanos = Nanos::from_millis(20);
+/// Calls of which it may be that something has changed for all, and whose look then takes about a tenth of that.
+const MANY: usize = 1_024;
 /// How often it is asked what is open, while something depends on that.
 const ASK: Nanos = Nanos::from_millis(250);
 
@@ -362,7 +364,7 @@ impl Watch {
             let asleep = if ended { None } else { self.sleep() };
             if ended || asleep.is_some() {
                 self.tie.drain(now, &mut self.out);
-            } else if now.since(self.looked) >= LOOK {
+            } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
                 self.look(now);
             }

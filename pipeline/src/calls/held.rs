@@ -4,8 +4,8 @@
 //! at again when that is told ([`Waiting::tell`]) or when one of its two clocks runs out: [`OTHER_END`] and [`HOLD`] after it
 //! came. So a look costs what has changed, not what is held.
 //!
-//! Bounds: the caller's ([`super::tie::MAX_HELD`]); [`Waiting::pop_oldest`] makes room. Queues of clocks hold at most twice as many as are
-//! held. Absent: a clock, what the causes of calls are.
+//! Bounds: the caller's ([`super::tie::MAX_HELD`]); [`Waiting::pop_oldest`] makes room. Queues of clocks and who waits for a list
+//! hold at most twice as many as are held, and 64. Absent: a clock, what the causes of calls are.
 
 use super::ids::Link;
 use super::tie::{HOLD, HOLD_BELOW, OTHER_END};
@@ -40,6 +40,8 @@ pub(super) enum On {
     Cause(SpanId),
     /// What its process (by id) answered or was answering when it was made, at that moment.
     Request(u32, Nanos),
+    /// What that thread (process, thread) answered when it was made, at that moment: where threads answer one request at a time.
+    Thread(u32, u32, Nanos),
     /// The other end of its connection ([`super::sockets::place`]).
     End(u64),
 }
@@ -54,6 +56,8 @@ pub(super) struct Waiting {
     by: BTreeSet<(On, Number)>,
     /// To be looked at.
     look: VecDeque<Number>,
+    /// Whose fate depends on a later list of what is open.
+    on_list: Vec<Number>,
     /// Whose clocks still run, by when they came.
     other_end: VecDeque<(Nanos, Number)>,
     hold: VecDeque<(Nanos, Number)>,
@@ -107,8 +111,17 @@ impl Waiting {
         None
     }
 
-    /// It must wait.
-    pub(super) fn put_back(&mut self, number: Number, mut held: Held, on: On) {
+    /// It must wait; also for a later list of what is open, if that is so.
+    pub(super) fn put_back(&mut self, number: Number, mut held: Held, on: On, wants_list: bool) {
+        if wants_list {
+            // A list may never come, and who waits may have been put back before.
+            if self.on_list.len() > 64 + 2 * self.held.len() {
+                self.on_list.sort_unstable();
+                self.on_list.dedup();
+                self.on_list.retain(|number| self.held.contains_key(number));
+            }
+            self.on_list.push(number);
+        }
         held.on = Some(on);
         self.by.insert((on, number));
         self.held.insert(number, held);
@@ -121,6 +134,16 @@ impl Waiting {
             self.by.remove(&(on, number));
             if let Some(held) = self.held.get_mut(&number) {
                 held.on = None;
+                self.look.push_back(number);
+            }
+        }
+    }
+
+    /// There is a later list of what is open.
+    pub(super) fn tell_list(&mut self) {
+        for number in std::mem::take(&mut self.on_list) {
+            if let Some(on) = self.held.get_mut(&number).and_then(|held| held.on.take()) {
+                self.by.remove(&(on, number));
                 self.look.push_back(number);
             }
         }
@@ -145,7 +168,7 @@ impl Waiting {
         let first = self.by.range((On::Request(at_least, Nanos::ZERO), 0)..).next()?;
         match first.0 {
             On::Request(pid, at) => Some((pid, at)),
-            On::Cause(_) | On::End(_) => None,
+            On::Cause(_) | On::Thread(..) | On::End(_) => None,
         }
     }
 

@@ -179,7 +179,10 @@ impl Tie {
         let pid = exchange.conn.owner.pid;
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
             let oldest = self.processes.iter().min_by_key(|(_, process)| process.last).map(|(pid, _)| *pid);
-            oldest.map(|pid| self.processes.remove(&pid));
+            if let Some(oldest) = oldest {
+                self.processes.remove(&oldest);
+                self.tell_all_of(oldest);
+            }
         }
         let process = self.processes.entry(pid).or_default();
         process.heard(now);
@@ -187,14 +190,16 @@ impl Tie {
         if exchange.side == Role::Server {
             process.serves(exchange, span, now);
             let end = exchange.end.or(exchange.answered).unwrap_or(now);
-            self.held.tell(On::Request(pid, exchange.start)..=On::Request(pid, end));
+            let (start, tid) = (exchange.start, exchange.asked_by);
+            self.held.tell(On::Request(pid, start)..=On::Request(pid, end));
+            self.held.tell(On::Thread(pid, tid, start)..=On::Thread(pid, tid, end));
         } else {
             process.asks(exchange);
             self.sockets.asked(exchange, span, now);
             self.held.tell(only(On::End(sockets::place(exchange))));
         }
         if process.threads() != threads {
-            self.held.tell(all_of(pid));
+            self.tell_all_of(pid);
         }
         if self.held.len() >= MAX_HELD
             && let Some(oldest) = self.held.pop_oldest()
@@ -214,7 +219,7 @@ impl Tie {
             self.open = open;
             // Who still wants a later list says so when it is looked at.
             self.wants_open = false;
-            self.held.tell(On::Request(0, Nanos::ZERO)..=On::Request(u32::MAX, Nanos(u64::MAX)));
+            self.held.tell_list();
         }
         self.tell_processes(now);
         self.held.tell_late(now);
@@ -222,14 +227,16 @@ impl Tie {
         // Connections on which an exchange has found its other end: what others may have is one fewer.
         let mut fewer = Vec::new();
         while let Some((number, mut held)) = self.held.pop() {
+            let others_want = std::mem::take(&mut self.wants_open);
             match self.fate(&held, now, &mut fewer) {
                 Fate::Out(ids) => self.out(held, ids, out),
                 Fate::Wait(cause) => {
                     held.cause = cause;
-                    let on = waits_for(&held);
-                    self.held.put_back(number, held, on);
+                    let on = self.waits_for(&held);
+                    self.held.put_back(number, held, on, self.wants_open);
                 }
             }
+            self.wants_open |= others_want;
         }
         fewer.into_iter().for_each(|place| self.held.tell(only(On::End(place))));
         if now.since(self.forgot) >= Nanos::SECOND {
@@ -237,14 +244,35 @@ impl Tie {
         }
     }
 
+    /// What a call waits for whose fate is not known yet.
+    fn waits_for(&self, held: &Held) -> On {
+        let exchange = &held.joined.converged.exchange;
+        let (pid, tid, at) = (exchange.conn.owner.pid, exchange.asked_by, exchange.start);
+        let by_thread = || self.processes.get(&pid).is_some_and(|process| process.threads() == Threads::Exclusive);
+        match (held.cause, exchange.side) {
+            (Some((cause, _)), _) => On::Cause(cause),
+            (None, Role::Server) => On::End(sockets::place(exchange)),
+            // What was told to any thread may be handed on.
+            (None, Role::Client | Role::Unknown) if exchange.trace.is_none() && by_thread() => On::Thread(pid, tid, at),
+            (None, Role::Client | Role::Unknown) => On::Request(pid, at),
+        }
+    }
+
+    /// Something has changed for all calls of a process that wait for what it answered.
+    fn tell_all_of(&mut self, pid: u32) {
+        let end = Nanos(u64::MAX);
+        self.held.tell(On::Request(pid, Nanos::ZERO)..=On::Request(pid, end));
+        self.held.tell(On::Thread(pid, 0, Nanos::ZERO)..=On::Thread(pid, u32::MAX, end));
+    }
+
     /// What has become known of processes by what they did not do: that they only ask, or that something of theirs is missing.
     fn tell_processes(&mut self, now: Nanos) {
         let mut at_least = 0;
         while let Some((pid, at)) = self.held.first_of(at_least) {
             match self.processes.get(&pid) {
-                None => self.held.tell(all_of(pid)),
-                Some(process) if process.only_asks(now) => self.held.tell(all_of(pid)),
-                // Each thread tells for itself there.
+                None => self.tell_all_of(pid),
+                Some(process) if process.only_asks(now) => self.tell_all_of(pid),
+                // That does not depend on what is missing.
                 Some(process) if process.threads() == Threads::Exclusive => {}
                 Some(process) if self.missed >= at || !process.is_complete_since(at) => {
                     // By time, so those that are made later are asked about next.
@@ -435,23 +463,8 @@ impl Tie {
     }
 }
 
-/// What a call waits for whose fate is not known yet.
-fn waits_for(held: &Held) -> On {
-    let exchange = &held.joined.converged.exchange;
-    match (held.cause, exchange.side) {
-        (Some((cause, _)), _) => On::Cause(cause),
-        (None, Role::Server) => On::End(sockets::place(exchange)),
-        (None, Role::Client | Role::Unknown) => On::Request(exchange.conn.owner.pid, exchange.start),
-    }
-}
-
 fn only(what: On) -> RangeInclusive<On> {
     what..=what
-}
-
-/// All calls of a process that wait for what it answered.
-fn all_of(pid: u32) -> RangeInclusive<On> {
-    On::Request(pid, Nanos::ZERO)..=On::Request(pid, Nanos(u64::MAX))
 }
 
 /// Those of one process, of a list that is ordered by processes.
