@@ -172,8 +172,10 @@ impl Agent {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         for _ in 0..500 {
             if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "the agent ended with {status}:\n{}", self.log());
-                return Ok(self.log());
+                let log = self.log();
+                ensure!(status.success(), "the agent ended with {status}:\n{log}");
+                ensure!(log.contains("balanced=true"), "its sums differ:\n{log}");
+                return Ok(log);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

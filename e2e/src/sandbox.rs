@@ -243,12 +243,12 @@ impl Proc {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until a TCP port of it accepts, at most 30 s.
+    /// Waits until a TCP port of it accepts, at most 60 s.
     ///
     /// # Errors
     /// When it does not, or ended before.
     pub fn wait_port(mut self, port: u16) -> Result<Self> {
-        for _ in 0..1500 {
+        for _ in 0..3_000 {
             if TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_millis(200)).is_ok()
             {
                 return Ok(self);

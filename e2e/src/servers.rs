@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod mariadb;
 pub mod nginx;
 pub mod otel_collector;
+pub mod polyglot;
 pub mod postgres;
 pub mod redis;
 pub mod store;

@@ -40,6 +40,32 @@ fn existing() -> BTreeSet<String> {
     objects
 }
 
+/// What the kernel goes on with while the rest is drained must not spoil the sums.
+#[test]
+fn stopped_in_the_middle_of_load_its_sums_add_up() {
+    if !can_run(&["nginx", "wrk"]) {
+        return;
+    }
+    for rung in ["socket", "syscall"] {
+        let sandbox = Sandbox::new("lifecycle").unwrap();
+        let nginx = Nginx::start(&sandbox, 1).unwrap();
+        let agent = Agent::start(&sandbox, &["--rung", rung]).unwrap();
+        let url = nginx.url("/static/a.html");
+        let mut load = sandbox
+            .command("wrk", &["-t", "1", "-c", "20", "-d", "20s", &url])
+            .unwrap()
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        agent.metrics_until(|metrics| metrics.sum(HTTP_SERVER, &[]) > 1_000).unwrap();
+        // Fails unless what the kernel attempted is what it refused and what was received.
+        agent.stop().unwrap();
+        assert!(load.try_wait().unwrap().is_none(), "{rung}: the load was to go on");
+        load.kill().unwrap();
+        load.wait().unwrap();
+    }
+}
+
 #[test]
 fn killed_in_the_middle_of_load_and_started_again() {
     if !can_run(&["nginx", "wrk", "bpftool"]) {

@@ -1,7 +1,7 @@
 //! Loads a rung's programs, sizes their maps, attaches them, and gives out what user space reads.
 //!
 //! Life cycle: [`Probe::attach`] either returns a probe that sees everything its rung sees, or nothing is attached.
-//! Dropping it detaches. Nothing is pinned: programs, maps and links live by descriptors of this process alone, so the
+//! [`Probe::detach`] takes the programs off their hooks, so that what they left can be read to its end; dropping it does too. Nothing is pinned: programs, maps and links live by descriptors of this process alone, so the
 //! kernel frees them after kill -9 too.
 //!
 //! Absent: reading of rings and slots (they are given out as map descriptors), decisions by content.
@@ -12,6 +12,8 @@ mod stats;
 mod tuning;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -43,8 +45,8 @@ pub struct Probe {
     programs: Vec<(String, OwnedFd)>,
     ring_bytes: u32,
     slot_count: u32,
-    /// Holds the links; dropping it detaches.
-    _ebpf: Ebpf,
+    /// Holds the links; dropping it detaches. None once that is done.
+    attached: Mutex<Option<Ebpf>>,
 }
 
 impl Probe {
@@ -101,8 +103,15 @@ impl Probe {
             programs,
             ring_bytes: sizes.ring_bytes,
             slot_count: sizes.slots,
-            _ebpf: ebpf,
+            attached: Mutex::new(Some(ebpf)),
         })
+    }
+
+    /// Takes the programs off their hooks and waits for those that are running: from then on no record is written and no
+    /// counter moves. What they left is read as before. Does nothing the second time.
+    pub fn detach(&self) {
+        drop(self.attached.lock().unwrap_or_else(PoisonError::into_inner).take());
+        wait_for_running();
     }
 
     /// The rung that runs.
@@ -297,6 +306,18 @@ impl<'a> FilterConstants<'a> {
 }
 
 /// Descriptor of a map, of our own.
+/// Waits until every program that was running when this was called is over: they run in RCU sections, and membarrier(2) with
+/// `MEMBARRIER_CMD_GLOBAL` waits for those (kernel/sched/membarrier.c calls `synchronize_rcu`). Where it is refused, a time that
+/// is long for a program.
+fn wait_for_running() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointer is passed.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn map_fd(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, StepError> {
     let data = match ebpf.map(name) {
         Some(Map::RingBuf(data) | Map::Array(data)) => data,

@@ -311,6 +311,14 @@ impl Followers {
     }
 }
 
+/// When a process was started, in ticks since the start of the system (proc(5), the 22nd field of `stat`); `None` if it is gone.
+fn birth(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, which may contain anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(19)?.parse().ok()
+}
+
 /// The thread.
 struct Watch {
     shared: Arc<Shared>,
@@ -346,6 +354,12 @@ impl Watch {
                 Ok(batch) => {
                     let now = clock::monotonic();
                     for joined in batch {
+                        let pid = joined.converged.exchange.conn.owner.pid;
+                        if self.tie.wants_birth(pid, now)
+                            && let Some(at) = birth(pid)
+                        {
+                            self.tie.born(pid, at, now);
+                        }
                         self.tie.take(joined, now, &mut self.out);
                     }
                     false

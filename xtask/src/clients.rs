@@ -124,10 +124,14 @@ fn otel_collector(source: &Path, target: &Path) -> Result<()> {
     call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
 }
 
+/// The clients, and the service of the chain that uses one of the drivers.
 fn sql_go(source: &Path, target: &Path) -> Result<()> {
-    let mut go = Command::new("go");
-    go.args(["build", "-mod=readonly", "-o"]).arg(target.join("sql")).arg(".").current_dir(source);
-    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
+    for (name, package) in [("sql", "."), ("chain-go", "./chain")] {
+        let mut go = Command::new("go");
+        go.args(["build", "-mod=readonly", "-o"]).arg(target.join(name)).arg(package).current_dir(source);
+        call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))?;
+    }
+    Ok(())
 }
 
 /// Server and promtool. Service discovery is left out: it needs modules that are not to be had, and half of the build.

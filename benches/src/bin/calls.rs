@@ -168,7 +168,7 @@ fn threads(threads: u64) -> Result<Tied> {
                         number: u32::try_from(number).ok()?,
                     })
                 });
-                tie.opened(Open { at: ms(at), complete: true, requests: open.collect() });
+                tie.opened(Open { at: ms(at), complete: true, requests: open.collect(), lost: 0 });
             }
             tie.settle(ms(at), &mut out);
             held = held.max(tie.held());

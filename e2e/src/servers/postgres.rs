@@ -36,7 +36,8 @@ impl Postgres {
             &rules,
             &format!(
                 "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track_utility = on\n\
-                 log_min_duration_statement = 0\nlog_connections = on\nlog_line_prefix = '{PREFIX}'\n"
+                 log_min_duration_statement = 0\nlog_connections = on\n\
+                 log_disconnections = on\nlog_line_prefix = '{PREFIX}'\n"
             ),
         )?;
         server.ask("postgres", "CREATE EXTENSION pg_stat_statements")?;
@@ -128,7 +129,7 @@ impl Postgres {
             let (text, code) = match line {
                 Line::Done("statement" | "execute", text) => (text, ""),
                 Line::Failed(code, text) => (text, code),
-                Line::Done(..) | Line::Refused(_) | Line::Welcome => continue,
+                Line::Done(..) | Line::Refused(_) | Line::Welcome | Line::Goodbye => continue,
             };
             *requests.entry((operation(text), code.to_owned())).or_default() += 1;
         }
@@ -139,6 +140,12 @@ impl Postgres {
     #[must_use]
     pub fn logins(&self, user: &str) -> u64 {
         lines(&self.process.log(), user).filter(|line| *line == Line::Welcome).map(|_| 1).sum()
+    }
+
+    /// How often a user left.
+    #[must_use]
+    pub fn goodbyes(&self, user: &str) -> u64 {
+        lines(&self.process.log(), user).filter(|line| *line == Line::Goodbye).map(|_| 1).sum()
     }
 
     /// How often it refused a user with that code before it let it in.
@@ -203,6 +210,8 @@ enum Line<'a> {
     Refused(&'a str),
     /// Let in.
     Welcome,
+    /// Gone.
+    Goodbye,
 }
 
 fn lines<'a>(log: &'a str, user: &str) -> impl Iterator<Item = Line<'a>> {
@@ -220,6 +229,9 @@ fn lines<'a>(log: &'a str, user: &str) -> impl Iterator<Item = Line<'a>> {
         }
         if said.starts_with("LOG:  connection authorized") {
             return Some(Line::Welcome);
+        }
+        if said.starts_with("LOG:  disconnection: ") {
+            return Some(Line::Goodbye);
         }
         if let Some(text) = said.strip_prefix("STATEMENT:  ") {
             // It follows the line that begins with `ERROR:`.
@@ -245,11 +257,17 @@ mod tests {
     #[test]
     fn reads_what_the_log_says_of_a_user() {
         let log = "@7|a|00000|LOG:  duration: 0.038 ms  execute by id: SELECT 1\n@7|b|00000|LOG:  duration: 1 ms  parse x: y\n\
-                   @7|a|23505|ERROR:  duplicate key\n@7|a|23505|STATEMENT:  insert into t\n@8|a|28P01|FATAL:  no\n";
+                   @7|a|23505|ERROR:  duplicate key\n@7|a|23505|STATEMENT:  insert into t\n@8|a|28P01|FATAL:  no\n\
+                   @7|a|00000|LOG:  disconnection: session time: 0:00:00.010 user=a\n";
         let lines: Vec<_> = lines(log, "a").collect();
         assert_eq!(
             lines,
-            [Line::Done("execute", "SELECT 1"), Line::Failed("23505", "insert into t"), Line::Refused("28P01")]
+            [
+                Line::Done("execute", "SELECT 1"),
+                Line::Failed("23505", "insert into t"),
+                Line::Refused("28P01"),
+                Line::Goodbye
+            ]
         );
     }
 

@@ -14,9 +14,13 @@ pub const MAX_OPEN: usize = 4_096;
 /// Answers of the shards to one question.
 type Answers = Arc<Mutex<Vec<(Vec<OpenRequest>, bool)>>>;
 
+/// How much the kernel could not tell so far.
+pub type Lost = Box<dyn Fn() -> u64 + Send>;
+
 /// Asks all shards.
 pub struct Shards {
     shards: Vec<ShardControls>,
+    lost: Lost,
     open: Open,
     answers: Answers,
     asked: usize,
@@ -25,14 +29,14 @@ pub struct Shards {
 impl Shards {
     /// Of a topology.
     #[must_use]
-    pub fn new(shards: Vec<ShardControls>) -> Self {
-        Self { shards, open: Open::default(), answers: Answers::default(), asked: 0 }
+    pub fn new(shards: Vec<ShardControls>, lost: Lost) -> Self {
+        Self { shards, lost, open: Open::default(), answers: Answers::default(), asked: 0 }
     }
 }
 
 impl Opened for Shards {
     fn ask(&mut self) {
-        self.open = Open { at: clock::monotonic(), complete: true, requests: Vec::new() };
+        self.open = Open { at: clock::monotonic(), complete: true, requests: Vec::new(), lost: 0 };
         // Late answers to the question before go where nobody looks.
         self.answers = Answers::default();
         self.asked = 0;
@@ -51,6 +55,8 @@ impl Opened for Shards {
         }
         self.asked = 0;
         let mut open = std::mem::take(&mut self.open);
+        // Now: what was lost up to the question is counted by now.
+        open.lost = (self.lost)();
         for (requests, complete) in self.answers.lock().drain(..) {
             open.requests.extend(requests);
             open.complete &= complete;

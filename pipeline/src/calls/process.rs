@@ -5,7 +5,7 @@
 //!   request in (goroutines, pools), or an answer to the process's own call that another thread takes in than sent it: threads are **shared**;
 //! - `TRUST` requests that overlapped others, each with a thread to itself: threads are **exclusive**, until the contrary shows.
 //!
-//! Bounds: [`MAX_SERVED`] requests. What falls out sooner than it should makes the time before it unknown, and nothing is tied there.
+//! Bounds: [`MAX_SERVED`] requests, [`MAX_STEPS`] answers. What falls out sooner than it should makes the time before it unknown, and nothing is tied there.
 
 use redtap_stages::flow::exchange::Exchange;
 use redtap_stages::flow::trace::{SpanId, TraceContext};
@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 
 /// Requests answered that are remembered.
 pub const MAX_SERVED: usize = 2_048;
+/// Answers to calls of which it is remembered who took them in.
+pub const MAX_STEPS: usize = 256;
 /// Overlapping requests on threads of their own after which threads are trusted.
 const TRUST: u32 = 16;
 /// Requests that a new one is compared with.
@@ -60,6 +62,14 @@ impl Served {
     }
 }
 
+/// A thread that took in the answer to a call, and so went on with the request that caused the call.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    request: SpanId,
+    tid: u32,
+    at: Nanos,
+}
+
 /// A process.
 #[derive(Debug, Default)]
 pub struct Process {
@@ -70,6 +80,10 @@ pub struct Process {
     answers: bool,
     /// Something that began before may be missing.
     missed: Nanos,
+    /// Threads on which answers to calls that a request caused were taken in.
+    steps: VecDeque<Step>,
+    /// When it was started, in whatever unit that was said.
+    born: Option<u64>,
     /// When it was first heard of.
     first: Option<Nanos>,
     /// When it was last heard of.
@@ -77,6 +91,20 @@ pub struct Process {
 }
 
 impl Process {
+    /// One of which nothing from before that moment is known.
+    #[must_use]
+    pub fn new(missed: Nanos) -> Self {
+        Self { missed, ..Self::default() }
+    }
+
+    /// When it was started: at another time than was said before, it is another process.
+    pub fn born(&mut self, at: u64) {
+        if self.born.is_some_and(|before| before != at) {
+            *self = Self::new(self.missed);
+        }
+        self.born = Some(at);
+    }
+
     /// What its threads say.
     #[must_use]
     pub fn threads(&self) -> Threads {
@@ -135,6 +163,23 @@ impl Process {
         self.served.push_back(Served { span, tid, start: exchange.start, end, answered, context });
     }
 
+    /// A request caused this call.
+    pub fn caused(&mut self, call: &Exchange, request: SpanId) {
+        let Some(at) = call.end.or(call.answered).filter(|_| call.answered_by != 0) else { return };
+        if self.steps.len() >= MAX_STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(Step { request, tid: call.answered_by, at });
+    }
+
+    /// That thread took in the answer to a call of this request before that moment: where work moves from thread to thread (goroutines),
+    /// what waited for the answer goes on there.
+    #[must_use]
+    pub fn went_on(&self, request: SpanId, tid: u32, at: Nanos) -> bool {
+        let is_one = |step: &Step| step.request == request && step.tid == tid && step.at <= at;
+        tid != 0 && self.steps.iter().rev().any(is_one)
+    }
+
     /// Requests that were open at that moment and are over.
     pub fn covering(&self, at: Nanos) -> impl Iterator<Item = &Served> {
         self.served.iter().filter(move |served| served.covers(at))
@@ -144,6 +189,9 @@ impl Process {
     pub fn forget(&mut self, before: Nanos) {
         while self.served.front().is_some_and(|served| served.end < before) {
             self.served.pop_front();
+        }
+        while self.steps.front().is_some_and(|step| step.at < before) {
+            self.steps.pop_front();
         }
     }
 }

@@ -40,6 +40,8 @@ pub const MAX_KNOWN: usize = 16_384;
 pub const MAX_PROCESSES: usize = 1_024;
 /// Lists of what is open that may wait.
 const MAX_COMING: usize = 8;
+/// A process that is not heard of for so long may have ended, and its number may be another's.
+const SILENT: Nanos = Nanos::SECOND;
 /// How long an exchange may be on its way from `pair` to here, and an event from the kernel to `pair`: `join` alone may hold one for
 /// [`redtap_stages::limits::JOIN_HOLD`].
 pub const LAG: Nanos = Nanos::from_millis(400);
@@ -64,6 +66,8 @@ pub struct Open {
     pub complete: bool,
     /// Which.
     pub requests: Vec<OpenRequest>,
+    /// How much the kernel could not tell so far: grows with each loss.
+    pub lost: u64,
 }
 
 /// What became of calls.
@@ -115,6 +119,12 @@ pub struct Tie {
     coming: VecDeque<Open>,
     /// Exchanges were left out before this moment, nobody knows which.
     missed: Nanos,
+    /// As [`Open::lost`], last that was heard.
+    lost: u64,
+    /// Up to then a request may be open that nothing tells of, because its beginning was lost.
+    blind: Nanos,
+    /// A process was forgotten: others that are new may be old ones.
+    made_room: bool,
     wants_open: bool,
     forgot: Nanos,
     counts: TieCounts,
@@ -135,6 +145,9 @@ impl Tie {
             open: Open::default(),
             coming: VecDeque::new(),
             missed: Nanos::ZERO,
+            lost: 0,
+            blind: Nanos::ZERO,
+            made_room: false,
             wants_open: false,
             forgot: Nanos::ZERO,
             counts: TieCounts::default(),
@@ -161,6 +174,11 @@ impl Tie {
 
     /// What was being answered at some moment.
     pub fn opened(&mut self, open: Open) {
+        if open.lost > self.lost {
+            self.lost = open.lost;
+            // What began unseen may be open for as long as anything is waited for.
+            self.blind = open.at + HOLD;
+        }
         if self.coming.len() < MAX_COMING {
             self.coming.push_back(open);
         }
@@ -171,34 +189,58 @@ impl Tie {
         self.missed = now;
     }
 
-    /// One exchange that is over.
-    pub fn take(&mut self, joined: Joined, now: Nanos, out: &mut Vec<Call>) {
-        self.counts.taken += 1;
-        let exchange = &joined.converged.exchange;
-        let span = self.names.span(exchange);
-        let pid = exchange.conn.owner.pid;
+    /// This process may be another one than the last time: [`Self::born`] is to be told, if it can be found out. Not while it is heard of
+    /// all the time: a number is not given to another before its owner is gone.
+    #[must_use]
+    pub fn wants_birth(&self, pid: u32, now: Nanos) -> bool {
+        pid != 0 && self.processes.get(&pid).is_none_or(|process| now.since(process.last) >= SILENT)
+    }
+
+    /// When this process was started, in any unit: if that is not what was said the last time, it is another one, of which nothing is
+    /// known.
+    pub fn born(&mut self, pid: u32, at: u64, now: Nanos) {
+        self.process(pid, now).born(at);
+        self.tell_all_of(pid);
+    }
+
+    fn process(&mut self, pid: u32, now: Nanos) -> &mut Process {
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
             let oldest = self.processes.iter().min_by_key(|(_, process)| process.last).map(|(pid, _)| *pid);
             if let Some(oldest) = oldest {
                 self.processes.remove(&oldest);
                 self.tell_all_of(oldest);
             }
+            self.made_room = true;
         }
-        let process = self.processes.entry(pid).or_default();
+        let unknown_before = if self.made_room { now } else { Nanos::ZERO };
+        self.processes.entry(pid).or_insert_with(|| Process::new(unknown_before))
+    }
+
+    /// One exchange that is over.
+    pub fn take(&mut self, joined: Joined, now: Nanos, out: &mut Vec<Call>) {
+        self.counts.taken += 1;
+        let exchange = &joined.converged.exchange;
+        let span = self.names.span(exchange);
+        let pid = exchange.conn.owner.pid;
+        let process = self.process(pid, now);
         process.heard(now);
         let threads = process.threads();
         if exchange.side == Role::Server {
             process.serves(exchange, span, now);
+        } else {
+            process.asks(exchange);
+        }
+        let other = process.threads() != threads;
+        if exchange.side == Role::Server {
             let end = exchange.end.or(exchange.answered).unwrap_or(now);
             let (start, tid) = (exchange.start, exchange.asked_by);
             self.held.tell(On::Request(pid, start)..=On::Request(pid, end));
             self.held.tell(On::Thread(pid, tid, start)..=On::Thread(pid, tid, end));
         } else {
-            process.asks(exchange);
             self.sockets.asked(exchange, span, now);
             self.held.tell(only(On::End(sockets::place(exchange))));
         }
-        if process.threads() != threads {
+        if other {
             self.tell_all_of(pid);
         }
         if self.held.len() >= MAX_HELD
@@ -274,7 +316,7 @@ impl Tie {
                 Some(process) if process.only_asks(now) => self.tell_all_of(pid),
                 // That does not depend on what is missing.
                 Some(process) if process.threads() == Threads::Exclusive => {}
-                Some(process) if self.missed >= at || !process.is_complete_since(at) => {
+                Some(process) if self.missed.max(self.blind) >= at || !process.is_complete_since(at) => {
                     // By time, so those that are made later are asked about next.
                     self.held.tell(On::Request(pid, at)..=On::Request(pid, at));
                     continue;
@@ -378,7 +420,12 @@ impl Tie {
             return self.forwarded(held, waited);
         }
         match self.cause(held, held.since + waited) {
-            Cause::One(span) => self.below(held, span, Link::Thread, waited),
+            Cause::One(span) => {
+                if let Some(process) = self.processes.get_mut(&exchange.conn.owner.pid) {
+                    process.caused(exchange, span);
+                }
+                self.below(held, span, Link::Thread, waited)
+            }
             Cause::NotYet if waited < HOLD => Fate::Wait(None),
             Cause::Ambiguous => {
                 self.counts.ambiguous += 1;
@@ -415,18 +462,21 @@ impl Tie {
             return Cause::Nobody;
         };
         if process.threads() == Threads::Exclusive {
-            let mut own = process.covering(at).filter(|served| served.tid == tid).map(|served| served.span);
+            let mut own = process.covering(at).filter(|served| served.tid == tid).copied();
             let (first, second) = (own.next(), own.next());
             drop(own);
             return match (first, second) {
-                (Some(span), None) => Cause::One(span),
+                (Some(one), None) if one.answered => Cause::One(one.span),
+                // Nobody knows until when its thread was at it, and what took its place may have been lost.
+                (Some(one), None) if self.blind < at => self.has_list(at, Cause::One(one.span)),
+                (Some(_), None) => Cause::Nobody,
                 (Some(_), Some(_)) => Cause::Ambiguous,
                 // Its request may be open still, for long.
                 (None, _) => self.open_on(tid, pid, at),
             };
         }
         let sampled = exchange.sampling > 0;
-        if sampled || self.missed >= at || !process.is_complete_since(at) {
+        if sampled || self.missed.max(self.blind) >= at || !process.is_complete_since(at) {
             return Cause::Nobody;
         }
         let mut over = process.covering(at);
@@ -434,7 +484,7 @@ impl Tie {
         if over.next().is_some() {
             return Cause::Ambiguous;
         }
-        if !self.open.complete || self.open.at <= at + LAG {
+        if !self.is_listed(at) {
             self.wants_open = true;
             return Cause::NotYet;
         }
@@ -445,8 +495,9 @@ impl Tie {
         });
         match (one, open.clone().next(), open.clone().nth(1)) {
             (None, None, _) => Cause::Nobody,
-            (Some(one), None, _) if one.tid == tid => Cause::One(one.span),
-            (None, Some(open), None) if open.tid == tid => Cause::NotYet,
+            (Some(one), None, _) if one.tid == tid || process.went_on(one.span, tid, at) => Cause::One(one.span),
+            // By another thread: known once those are on which its other calls were answered.
+            (None, Some(open), None) if open.tid == tid || process.threads() == Threads::Shared => Cause::NotYet,
             (Some(_), None, _) | (None, Some(_), None) => Cause::Nobody,
             _ => Cause::Ambiguous,
         }
@@ -454,12 +505,22 @@ impl Tie {
 
     /// Where a thread answers one request at a time: it is waited for while that is open.
     fn open_on(&mut self, tid: u32, pid: u32, at: Nanos) -> Cause {
-        if !self.open.complete || self.open.at <= at + LAG {
-            self.wants_open = true;
-            return Cause::NotYet;
-        }
         let mut open = open_of(&self.open.requests, pid).iter();
-        if open.any(|open| open.tid == tid && open.start <= at) { Cause::NotYet } else { Cause::Nobody }
+        let is_open = open.any(|open| open.tid == tid && open.start <= at);
+        self.has_list(at, if is_open { Cause::NotYet } else { Cause::Nobody })
+    }
+
+    /// That cause, once a list of what was open after that moment is here, and all from before it.
+    fn has_list(&mut self, at: Nanos, cause: Cause) -> Cause {
+        if self.is_listed(at) {
+            return cause;
+        }
+        self.wants_open = true;
+        Cause::NotYet
+    }
+
+    fn is_listed(&self, at: Nanos) -> bool {
+        self.open.complete && self.open.at > at + LAG
     }
 }
 

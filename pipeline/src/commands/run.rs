@@ -166,7 +166,7 @@ pub(super) fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Liv
     // Reading the kernel's types left three quarters of the heap free; nothing else of the start is as large.
     redtap_kernel::memory::give_back_free();
     let running = topology(settings, &probe, registry)?;
-    let calls = calls(settings, &running).context("cannot start the thread of calls")?;
+    let calls = calls(settings, &probe, &running).context("cannot start the thread of calls")?;
     let feed = Feed::start(
         &running,
         resolver,
@@ -191,9 +191,14 @@ pub(super) fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Liv
     })
 }
 
-fn calls(settings: &Settings, running: &Running) -> std::io::Result<Calls> {
+fn calls(settings: &Settings, probe: &Arc<Probe>, running: &Running) -> std::io::Result<Calls> {
     let shards = (0..running.shards()).filter_map(|shard| running.controls(shard)).collect();
-    Calls::start(&running.tap(), settings.calls_keep, Some(Box::new(Shards::new(shards))))
+    let probe = Arc::clone(probe);
+    let lost = move || {
+        let losses = probe.losses();
+        losses.refused_full + losses.no_storage + losses.slot_lost_turns + losses.evicted + losses.missed
+    };
+    Calls::start(&running.tap(), settings.calls_keep, Some(Box::new(Shards::new(shards, Box::new(lost)))))
 }
 
 fn govern(settings: &Settings, probe: &Arc<Probe>, running: &Running) -> std::io::Result<Option<Governor>> {
@@ -250,6 +255,8 @@ fn stop(shown: &Shown) -> bool {
         governor.stop();
     }
     let Some(running) = live.running.lock().take() else { return true };
+    // What happens from here on is not told any more, so that what was told can be read to its end, and adds up.
+    live.probe.detach();
     // What is shown while the rest is drained.
     *live.ended.lock() = running.report();
     let stopped = running.stop(STOP_WITHIN);

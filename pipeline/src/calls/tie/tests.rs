@@ -154,7 +154,7 @@ fn run(tie: &mut Tie, all: &[One], until: u64) -> HashMap<SpanId, Ids> {
                 })
                 .collect();
             // The answer is on its way for as long as anything else.
-            tie.opened(Open { at: ms(at), complete: true, requests });
+            tie.opened(Open { at: ms(at), complete: true, requests, lost: 0 });
         }
         tie.settle(ms(at), &mut out);
     }
@@ -394,6 +394,106 @@ fn no_more_is_held_than_the_bound_and_everything_comes_out_once() {
     assert_eq!((out.len() as u64, tie.held(), tie.counts().crowded_out), (many, 0, 100));
 }
 
+#[test]
+fn work_that_moves_from_thread_to_thread_is_followed_along_the_answers_to_its_calls() {
+    let mut tie = tie();
+    let mut request = One::served(1, 11, 0, 90);
+    request.answered_by = 14;
+    // Asked by the request's thread, answered on another, which asks the next; then one that was not heard of before, by itself.
+    let mut first = One::asked(1, 11, 10, 20);
+    first.answered_by = 12;
+    let mut second = One::asked(1, 12, 30, 40);
+    second.answered_by = 13;
+    let (before, third, own) = (One::asked(1, 13, 32, 38), One::asked(1, 13, 50, 60), One::asked(1, 15, 62, 70));
+    let all = [request, first, second, third, own, before];
+    let ids = run(&mut tie, &all, 3_000);
+    let parents: Vec<_> = all.iter().map(|one| ids[&one.span(&tie)].parent).collect();
+    let cause = Some(all[0].span(&tie));
+    assert_eq!(parents, [None, cause, cause, cause, None, None]);
+}
+
+#[test]
+fn nothing_is_tied_across_a_loss_of_the_kernel() {
+    let mut tie = tie();
+    let mut out = Vec::new();
+    let open = |at, lost| Open { at: ms(at), complete: true, requests: Vec::new(), lost };
+    let mut parents = Vec::new();
+    // Once before anything is lost; while, and shortly after something was; long after.
+    for (from, lost) in [(0, 0), (2_000, 1), (4_000, 1), (13_000, 1)] {
+        let (request, call) = (One::served(1, 11, from, from + 50), One::asked(1, 11, from + 10, from + 20));
+        tie.take(call.joined(), ms(from + 20), &mut out);
+        tie.take(request.joined(), ms(from + 50), &mut out);
+        tie.opened(open(from + 500, lost));
+        tie.settle(ms(from + 1_500), &mut out);
+        let ids: HashMap<_, _> = out.drain(..).map(|call| (call.ids.span, call.ids)).collect();
+        parents.push(ids[&call.span(&tie)].parent.is_some());
+    }
+    assert_eq!(parents, [true, false, false, true]);
+}
+
+#[test]
+fn a_request_without_an_answer_is_trusted_to_its_thread_only_where_nothing_is_lost() {
+    let mut tied = Vec::new();
+    for lost in [0, 1] {
+        let mut tie = tie();
+        let mut out = Vec::new();
+        for round in 0..20_u64 {
+            for thread in 0..2 {
+                let from = round * 10 + u64::from(thread);
+                tie.take(One::served(1, 10 + thread, from, from + 5).joined(), ms(from + 5), &mut out);
+            }
+        }
+        let (mut request, call) = (One::served(1, 10, 1_000, 1_050), One::asked(1, 10, 1_010, 1_020));
+        request.answered = false;
+        tie.take(call.joined(), ms(1_020), &mut out);
+        tie.take(request.joined(), ms(1_050), &mut out);
+        tie.opened(Open { at: ms(1_500), complete: true, requests: Vec::new(), lost });
+        tie.settle(ms(2_500), &mut out);
+        tied.push(out.iter().find(|one| one.ids.span == call.span(&tie)).is_some_and(|one| one.ids.parent.is_some()));
+    }
+    assert_eq!(tied, [true, false]);
+}
+
+#[test]
+fn a_process_id_that_is_anothers_says_nothing_of_the_process_before() {
+    for (second, trusted) in [(70, true), (71, false)] {
+        let mut tie = tie();
+        let mut out = Vec::new();
+        assert!(tie.wants_birth(1, ms(0)));
+        tie.born(1, 70, ms(0));
+        for round in 0..20_u64 {
+            for thread in 0..2 {
+                let from = round * 10 + u64::from(thread);
+                tie.take(One::served(1, 10 + thread, from, from + 5).joined(), ms(from + 5), &mut out);
+            }
+        }
+        assert!(!tie.wants_birth(1, ms(300)), "its number is its own while it is heard of");
+        assert!(tie.wants_birth(1, ms(5_000)));
+        tie.born(1, second, ms(5_000));
+        let trusts = tie.processes[&1].threads() == Threads::Exclusive;
+        assert_eq!(trusts, trusted, "{second}");
+    }
+}
+
+#[test]
+fn of_a_process_that_was_forgotten_the_time_before_is_not_known() {
+    let mut tie = tie();
+    let mut out = Vec::new();
+    let (request, call) = (One::served(1, 11, 0, 900), One::asked(1, 11, 10, 20));
+    // A second request, over by then, is forgotten with its process.
+    tie.take(One::served(1, 12, 0, 15).joined(), ms(16), &mut out);
+    for pid in 2..=u32::try_from(MAX_PROCESSES).unwrap() + 1 {
+        tie.take(One::served(pid, 11, 0, 15).joined(), ms(17), &mut out);
+    }
+    assert!(!tie.processes.contains_key(&1));
+    tie.take(call.joined(), ms(20), &mut out);
+    tie.take(request.joined(), ms(900), &mut out);
+    tie.opened(Open { at: ms(1_000), complete: true, requests: Vec::new(), lost: 0 });
+    tie.settle(ms(2_000), &mut out);
+    let ids = out.iter().find(|one| one.ids.span == call.span(&tie)).unwrap().ids;
+    assert_eq!(ids.parent, None);
+}
+
 /// As [`Tie::settle`], but every held call is looked at.
 fn settle_all(tie: &mut Tie, now: Nanos, out: &mut Vec<Call>) {
     tie.held.tell(On::Cause(SpanId::ONE)..=On::End(u64::MAX));
@@ -467,6 +567,8 @@ fn looking_only_at_what_has_changed_gives_what_looking_at_all_gives() {
                 while let Some(one) = next.next_if(|one| one.to <= at) {
                     tie.take(one.joined(), ms(at), &mut out);
                 }
+                // From the second list on, something was lost, in some.
+                let lost = u64::from(seed % 4 == 3 && at >= 260);
                 if missed && at == 2_000 {
                     tie.missed(ms(at));
                 }
@@ -479,7 +581,7 @@ fn looking_only_at_what_has_changed_gives_what_looking_at_all_gives() {
                         conn: one.conn,
                         number: 1,
                     };
-                    tie.opened(Open { at: ms(at), complete: true, requests: open.map(request).collect() });
+                    tie.opened(Open { at: ms(at), complete: true, requests: open.map(request).collect(), lost });
                 }
                 settle(&mut tie, ms(at), &mut out);
                 when.resize(out.len(), at);
