@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use redtap::blueprint::Blueprint;
 use redtap::runner::NoVerdicts;
 use redtap::source::Source;
+use redtap::tap::Tap;
 use redtap::topology::{PublicationSink, Sinks, Topology};
 use redtap_e2e::stopwatch::{Spent, measure};
 use redtap_stages::flow::delta::Publication;
@@ -15,7 +16,9 @@ const EVENTS: usize = 230_000;
 /// Measured rounds, unless told.
 const ROUNDS: usize = 7;
 
-struct Discard;
+/// Wants no publications.
+#[derive(Debug)]
+pub struct Discard;
 
 impl PublicationSink for Discard {
     fn publish(&self, _: usize, publication: Publication) {
@@ -45,12 +48,28 @@ pub fn for_each_mix(run: impl Fn(&Events, usize) -> Result<()>) -> Result<()> {
 /// # Errors
 /// When the topology does not start, or its sums do not balance.
 pub fn topology(parts: &[Events], blueprint: Blueprint) -> Result<(u64, Spent)> {
+    topology_shown(parts, blueprint, Arc::default(), Arc::new(Discard), || {})
+}
+
+/// The same, shown to `tap` and published to `sink`; `end` is what belongs to it once all events are through.
+///
+/// # Errors
+/// As [`topology`].
+pub fn topology_shown(
+    parts: &[Events],
+    blueprint: Blueprint,
+    tap: Arc<Tap>,
+    publications: Arc<dyn PublicationSink>,
+    end: impl FnOnce(),
+) -> Result<(u64, Spent)> {
     let plan = Blueprint { shards: parts.len(), ..blueprint }.check();
     let plan = plan.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
     let sources = parts.iter().map(|part| Box::new(part.source()) as Box<dyn Source>).collect();
     let (stopped, spent) = measure(|| -> Result<_> {
-        let sinks = Sinks { publications: Arc::new(Discard), verdicts: Arc::new(NoVerdicts), tap: Arc::default() };
-        Ok(Topology::start(plan, sources, sinks)?.wait())
+        let sinks = Sinks { publications, verdicts: Arc::new(NoVerdicts), tap };
+        let stopped = Topology::start(plan, sources, sinks)?.wait();
+        end();
+        Ok(stopped)
     });
     let stopped = stopped?;
     let sums = stopped.conservation(None);

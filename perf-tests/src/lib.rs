@@ -1,6 +1,6 @@
 //! The load-testing harness: what an agent costs the application it watches, measured beside real servers under real load.
 //!
-//! `run` runs cases (`cases/`, one folder each) and writes a report; `list` names them; `report` shows a report again. The
+//! `run` runs cases (`cases/`, one folder each) and writes a report; `list` names them; `report` shows a report again; `surface` measures the ways out. The
 //! other commands are the harness's own tools, which it starts as processes of their own. What is measured and how is in
 //! `perf-tests/README.md`.
 //!
@@ -21,3 +21,4 @@ pub mod report;
 pub mod run;
 pub mod server;
 pub mod statistics;
+pub mod surface;

@@ -8,7 +8,7 @@ use redtap_perf::case::Case;
 use redtap_perf::pin::{Cpus, Pinning};
 use redtap_perf::report::{Machine, Report, SCHEMA, Setup, table};
 use redtap_perf::run::Options;
-use redtap_perf::{churn, generator, run, server};
+use redtap_perf::{churn, generator, run, server, surface};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,21 @@ enum Command {
     Report {
         /// The report.
         file: PathBuf,
+    },
+    /// What the ways out cost, each on and off and all of them stuck: prints a table. Needs root and cgroup v2.
+    Surface {
+        /// Rounds.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Seconds of load a column.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+        seconds: u32,
+        /// Requests a second.
+        #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(10..=20_000))]
+        rate: u32,
+        /// Starts with nothing on, and as many with all on.
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100))]
+        starts: u32,
     },
     /// Generates load: the harness's own tool.
     #[command(hide = true)]
@@ -117,6 +132,9 @@ fn main() -> Result<()> {
         Command::Run(args) => run_cases(args),
         Command::List { cases } => list(&cases_folder(cases)),
         Command::Report { file } => show(&file),
+        Command::Surface { rounds, seconds, rate, starts } => {
+            surface::run(surface::Plan { rounds, seconds, rate, starts })
+        }
         Command::Generate { order } => {
             let outcome = generator::generate(&serde_json::from_str(&order)?)?;
             println!("{}", serde_json::to_string(&outcome)?);

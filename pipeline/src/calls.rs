@@ -1,7 +1,8 @@
 //! Single calls: tied together, the newest kept, all of them shown to who follows.
 //!
 //! One thread (`redtap-calls`) takes exchanges from the [`crate::tap`], ties them ([`tie`]) and keeps the newest ([`kept`]). While nobody follows
-//! it is shown a part of them only ([`crate::tap::Sampling`]), so that it costs the same at any rate; a follower has it shown all.
+//! it is shown a part of them only ([`crate::tap::Sampling`]), so that it costs the same at any rate; a follower has it shown all. If none
+//! are to be kept and nobody follows, it is not subscribed to the tap at all, and sleeps.
 //! Life cycle: [`Calls::start`] -> running -> [`Calls::stop`], which puts out what is held and ends all followers.
 //!
 //! **Invariant:** nothing on the data path waits for this: what does not fit is lost and counted, and a call that may belong to a lost one
@@ -11,6 +12,7 @@
 //! [`Calls::counts`] is in `/api/v1/status`. Absent: HTTP, formats, anything on disk.
 
 pub mod filter;
+mod held;
 pub mod ids;
 pub mod kept;
 pub mod opened;
@@ -20,7 +22,7 @@ pub mod tie;
 
 use crate::clock;
 use crate::tap::{Sampling, Subscription, Tap, TapError};
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use filter::CallFilter;
 use ids::Names;
 use kept::Kept;
@@ -44,9 +46,9 @@ pub const MAX_FOLLOWERS: usize = 16;
 pub const FOLLOWED: usize = 2_048;
 /// Calls that one who follows all of them may be behind: twice as many as are held, which may all go out at once.
 pub const FOLLOWED_ALL: usize = 2 * tie::MAX_HELD;
-/// How often held calls are looked at; so many times less often with each [`MANY`] of them.
+/// How often it is looked after what has changed for held calls; so many times less often with each [`MANY`] of them.
 const LOOK: Nanos = Nanos::from_millis(20);
-/// Calls whose look takes about a tenth of that.
+/// Calls of which it may be that something has changed for all, and whose look then takes about a tenth of that.
 const MANY: usize = 1_024;
 /// How often it is asked what is open, while something depends on that.
 const ASK: Nanos = Nanos::from_millis(250);
@@ -101,6 +103,9 @@ pub enum FollowError {
     /// It is being stopped.
     #[error("the agent is being stopped")]
     Stopped,
+    /// The pipeline shows exchanges to too many.
+    #[error(transparent)]
+    Tap(#[from] TapError),
 }
 
 /// Calls as they are tied, those that are wanted.
@@ -132,14 +137,22 @@ struct Follower {
     left_out: Arc<AtomicU64>,
 }
 
+#[derive(Default)]
+struct Followers {
+    all: Vec<Follower>,
+    /// Where the thread waits for a subscription, while nobody wants calls.
+    asleep: Option<Sender<Subscription>>,
+}
+
 /// What the thread and those who ask share.
 struct Shared {
     kept: Mutex<Kept>,
-    followers: Mutex<Vec<Follower>>,
+    followers: Mutex<Followers>,
     sampling: Arc<Sampling>,
     counts: Mutex<CallCounts>,
     followed: AtomicU64,
     left_out: AtomicU64,
+    /// Of subscriptions that have ended, and of all.
     lost: AtomicU64,
     stop: AtomicBool,
 }
@@ -147,6 +160,7 @@ struct Shared {
 /// The calls.
 pub struct Calls {
     shared: Arc<Shared>,
+    tap: Arc<Tap>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -157,12 +171,16 @@ impl Calls {
     /// The tap has no room, or the thread cannot be made.
     pub fn start(tap: &Arc<Tap>, keep: usize, opened: Option<Box<dyn Opened>>) -> io::Result<Self> {
         let sampling = Arc::new(Sampling::default());
-        let refused = |error: TapError| io::Error::other(error);
-        let subscription = tap.subscribe_to_part(QUEUE, Arc::clone(&sampling)).map_err(refused)?;
+        let (sender, subscriptions) = crossbeam_channel::bounded(1);
+        let mut followers = Followers { all: Vec::new(), asleep: Some(sender) };
+        if keep > 0 {
+            let subscription = tap.subscribe_to_part(QUEUE, Arc::clone(&sampling)).map_err(io::Error::other)?;
+            followers.awake(subscription);
+        }
         let wall_offset = clock::wall_offset_ns();
         let shared = Arc::new(Shared {
             kept: Mutex::new(Kept::new(keep)),
-            followers: Mutex::default(),
+            followers: Mutex::new(followers),
             sampling,
             counts: Mutex::default(),
             followed: AtomicU64::new(0),
@@ -174,6 +192,8 @@ impl Calls {
         let mut watch = Watch {
             shared: Arc::clone(&shared),
             tie: Tie::new(Names::new(Nanos(started))),
+            keeps: keep > 0,
+            before: 0,
             opened,
             looked: Nanos::ZERO,
             asked: Nanos::ZERO,
@@ -181,8 +201,8 @@ impl Calls {
             out: Vec::new(),
         };
         let thread =
-            std::thread::Builder::new().name("redtap-calls".to_owned()).spawn(move || watch.run(&subscription))?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+            std::thread::Builder::new().name("redtap-calls".to_owned()).spawn(move || watch.run(subscriptions))?;
+        Ok(Self { shared, tap: Arc::clone(tap), thread: Mutex::new(Some(thread)) })
     }
 
     /// What to add to the times of calls to get nanoseconds since the epoch, as of now: it changes with the wall clock and with each
@@ -225,13 +245,17 @@ impl Calls {
         if self.shared.stop.load(Ordering::Acquire) {
             return Err(FollowError::Stopped);
         }
-        followers.retain(|one| !one.calls.is_closed());
-        if followers.len() >= MAX_FOLLOWERS {
+        followers.all.retain(|one| !one.calls.is_closed());
+        if followers.all.len() >= MAX_FOLLOWERS {
             return Err(FollowError::TooMany);
+        }
+        if followers.asleep.is_some() {
+            // Here, so that nothing is missed that comes after this has returned.
+            followers.awake(self.tap.subscribe_to_part(QUEUE, Arc::clone(&self.shared.sampling))?);
         }
         let (calls, receiver) = mpsc::channel(room);
         let left_out = Arc::new(AtomicU64::new(0));
-        followers.push(Follower { filter, calls, left_out: Arc::clone(&left_out) });
+        followers.all.push(Follower { filter, calls, left_out: Arc::clone(&left_out) });
         let sampling = Arc::clone(&self.shared.sampling);
         sampling.all.fetch_add(1, Ordering::Relaxed);
         self.shared.followed.fetch_add(1, Ordering::Relaxed);
@@ -247,7 +271,7 @@ impl Calls {
             lost: self.shared.lost.load(Ordering::Relaxed),
             kept: kept as u64,
             kept_bytes: bytes as u64,
-            followers: self.shared.followers.lock().iter().filter(|one| !one.calls.is_closed()).count() as u64,
+            followers: self.shared.followers.lock().all.iter().filter(|one| !one.calls.is_closed()).count() as u64,
             followed: self.shared.followed.load(Ordering::Relaxed),
             follower_left_out: self.shared.left_out.load(Ordering::Relaxed),
             ..*self.shared.counts.lock()
@@ -257,6 +281,8 @@ impl Calls {
     /// Puts out what is held, ends all followers and the thread.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
+        // Who sleeps finds that nothing comes any more.
+        self.shared.followers.lock().asleep = None;
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
@@ -275,6 +301,16 @@ impl std::fmt::Debug for Calls {
     }
 }
 
+impl Followers {
+    /// Gives the thread, which waits for it, something to do.
+    fn awake(&mut self, subscription: Subscription) {
+        if let Some(sleeper) = self.asleep.take() {
+            // There is room for the one that it waits for. If the thread is gone, the subscription goes too.
+            let _ = sleeper.try_send(subscription);
+        }
+    }
+}
+
 /// When a process was started, in ticks since the start of the system (proc(5), the 22nd field of `stat`); `None` if it is gone.
 fn birth(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -288,15 +324,31 @@ struct Watch {
     shared: Arc<Shared>,
     tie: Tie,
     opened: Option<Box<dyn Opened>>,
+    /// Calls are wanted even if nobody follows.
+    keeps: bool,
     looked: Nanos,
     asked: Nanos,
     /// Exchanges that were known to be missing.
     told: u64,
+    /// Exchanges lost by subscriptions before this one.
+    before: u64,
     out: Vec<Call>,
 }
 
 impl Watch {
-    fn run(&mut self, subscription: &Subscription) {
+    fn run(&mut self, mut subscriptions: Receiver<Subscription>) {
+        while let Ok(subscription) = subscriptions.recv() {
+            // What went by meanwhile nobody knows.
+            self.tie.missed(clock::monotonic());
+            let Some(next) = self.watch(subscription) else { break };
+            subscriptions = next;
+        }
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.followers.lock().all.clear();
+    }
+
+    /// Until the end (none), or until nobody wants calls: then the next subscription comes through what is given back.
+    fn watch(&mut self, subscription: Subscription) -> Option<Receiver<Subscription>> {
         loop {
             let ended = match subscription.next(Duration::from_nanos(LOOK.0)) {
                 Ok(batch) => {
@@ -316,13 +368,15 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             let now = clock::monotonic();
-            self.shared.lost.store(subscription.lost(), Ordering::Relaxed);
-            let missing = subscription.lost() + self.shared.sampling.left_out.load(Ordering::Relaxed);
+            let lost = self.before + subscription.lost();
+            self.shared.lost.store(lost, Ordering::Relaxed);
+            let missing = lost + self.shared.sampling.left_out.load(Ordering::Relaxed);
             if missing > self.told {
                 self.told = missing;
                 self.tie.missed(now);
             }
-            if ended {
+            let asleep = if ended { None } else { self.sleep() };
+            if ended || asleep.is_some() {
                 self.tie.drain(now, &mut self.out);
             } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
@@ -330,11 +384,28 @@ impl Watch {
             }
             self.hand_out();
             if ended {
-                break;
+                return None;
+            }
+            if asleep.is_some() {
+                self.before = lost;
+                return asleep;
             }
         }
-        self.shared.stop.store(true, Ordering::Release);
-        self.shared.followers.lock().clear();
+    }
+
+    /// Whether to sleep, and then where the next subscription comes from.
+    fn sleep(&self) -> Option<Receiver<Subscription>> {
+        if self.keeps || self.shared.sampling.all.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        // One begins to follow only under the same lock.
+        let mut followers = self.shared.followers.lock();
+        if self.shared.sampling.all.load(Ordering::Relaxed) > 0 || self.shared.stop.load(Ordering::Acquire) {
+            return None;
+        }
+        let (sender, subscriptions) = crossbeam_channel::bounded(1);
+        followers.asleep = Some(sender);
+        Some(subscriptions)
     }
 
     fn look(&mut self, now: Nanos) {
@@ -366,7 +437,7 @@ impl Watch {
             return;
         }
         let calls: Vec<_> = self.out.drain(..).map(Arc::new).collect();
-        self.shared.followers.lock().retain(|one| {
+        self.shared.followers.lock().all.retain(|one| {
             for call in calls.iter().filter(|call| one.filter.wants(call)) {
                 match one.calls.try_send(Arc::clone(call)) {
                     Ok(()) => {}
@@ -383,3 +454,6 @@ impl Watch {
         calls.into_iter().for_each(|call| kept.push(call));
     }
 }
+
+#[cfg(test)]
+mod tests;

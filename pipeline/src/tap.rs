@@ -3,7 +3,7 @@
 //! A [`Subscription`] is a bounded queue of batches of clones. A *live* one loses what does not fit, and counts it:
 //! watching must not slow the pipeline. A *complete* one makes the pipeline wait instead; it is for recordings, whose
 //! events can wait. Without subscribers a tap costs one load a batch; a running agent has one
-//! always, its calls, which are a sample unless somebody follows them.
+//! while calls are kept or followed: they are a sample unless somebody follows them.
 //!
 //! **Bounds:** [`MAX_SUBSCRIBERS`]; each queue [`MAX_QUEUE`] batches. Counter: exchanges lost, for each subscription.
 
@@ -132,7 +132,7 @@ impl Tap {
     }
 
     /// Offers a batch to all; false, and nobody has it, if one of them must be waited for.
-    fn offer(&self, batch: &[Joined]) -> bool {
+    pub(crate) fn offer(&self, batch: &[Joined]) -> bool {
         let mut subscribers = self.subscribers.lock();
         let full = |all: &[Subscriber]| all.iter().any(|one| one.fullness == Fullness::Wait && one.queue.is_full());
         if full(&subscribers) {

@@ -17,6 +17,7 @@ use redtap_stages::flow::trace::SpanId;
 use redtap_stages::protocols::Pairing;
 use redtap_stages::time::Nanos;
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 
 /// Connections that are remembered.
 pub const MAX_PAIRS: usize = 4_096;
@@ -49,6 +50,12 @@ impl Pair {
         };
         Self { client: bare(client), server: bare(server), netns: if local { conn.netns } else { 0 } }
     }
+}
+
+/// A number of the connection, the same from both ends; two connections share one once in 2^64.
+#[must_use]
+pub(super) fn place(exchange: &Exchange) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(Pair::of(exchange))
 }
 
 /// An exchange at the client's end.

@@ -5,14 +5,17 @@
 //! ([`super::sockets`]). Whatever may be wrong is not tied.
 //!
 //! A call is over before the request that caused it is: it is held until the cause is known, or surely unknown, or for
-//! [`HOLD`]; below one that is held, for as long as that is ([`HOLD_BELOW`] at most). Life cycle of a call: [`Tie::take`] -> held -> out of [`Tie::settle`] with its names, once.
+//! [`HOLD`]; below one that is held, for as long as that is ([`HOLD_BELOW`] at most). Life cycle of a call: [`Tie::take`] -> held
+//! ([`super::held`]) -> out of [`Tie::settle`] with its names, once. A held call is looked at again only when something has changed that its
+//! fate depends on.
 //!
 //! Bounds: [`MAX_HELD`] calls (past that the oldest goes out as it is, counted), [`MAX_PROCESSES`] processes, and those of both rooms.
 //! Absent: a clock, threads, any guess.
 
+use super::held::{Held, On, Waiting};
 use super::ids::{Ids, Link, Names};
 use super::process::{Process, Served, Threads};
-use super::sockets::Sockets;
+use super::sockets::{self, Sockets};
 use hashbrown::{HashMap, HashSet};
 use redtap_stages::flow::conn::Role;
 use redtap_stages::flow::joined::Joined;
@@ -20,6 +23,7 @@ use redtap_stages::flow::trace::{SpanId, TraceId};
 use redtap_stages::pair::OpenRequest;
 use redtap_stages::time::Nanos;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// Longest time that a call waits for its cause to be known.
 pub const HOLD: Nanos = Nanos::from_secs(10);
@@ -83,14 +87,6 @@ pub struct TieCounts {
     pub crowded_out: u64,
 }
 
-struct Held {
-    joined: Joined,
-    span: SpanId,
-    since: Nanos,
-    /// The cause, as soon as it is known; its trace may have to be waited for.
-    cause: Option<(SpanId, Link)>,
-}
-
 /// What is to be done with a call.
 enum Fate {
     /// It is known.
@@ -110,7 +106,7 @@ enum Cause {
 /// Ties.
 pub struct Tie {
     names: Names,
-    held: VecDeque<Held>,
+    held: Waiting,
     /// Names of those held.
     waiting: HashSet<SpanId, foldhash::fast::RandomState>,
     known: HashMap<SpanId, TraceId, foldhash::fast::RandomState>,
@@ -140,7 +136,7 @@ impl Tie {
     pub fn new(names: Names) -> Self {
         Self {
             names,
-            held: VecDeque::new(),
+            held: Waiting::default(),
             waiting: HashSet::default(),
             known: HashMap::default(),
             known_order: VecDeque::new(),
@@ -204,12 +200,16 @@ impl Tie {
     /// known.
     pub fn born(&mut self, pid: u32, at: u64, now: Nanos) {
         self.process(pid, now).born(at);
+        self.tell_all_of(pid);
     }
 
     fn process(&mut self, pid: u32, now: Nanos) -> &mut Process {
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
             let oldest = self.processes.iter().min_by_key(|(_, process)| process.last).map(|(pid, _)| *pid);
-            oldest.map(|pid| self.processes.remove(&pid));
+            if let Some(oldest) = oldest {
+                self.processes.remove(&oldest);
+                self.tell_all_of(oldest);
+            }
             self.made_room = true;
         }
         let unknown_before = if self.made_room { now } else { Nanos::ZERO };
@@ -221,57 +221,117 @@ impl Tie {
         self.counts.taken += 1;
         let exchange = &joined.converged.exchange;
         let span = self.names.span(exchange);
-        let process = self.process(exchange.conn.owner.pid, now);
+        let pid = exchange.conn.owner.pid;
+        let process = self.process(pid, now);
         process.heard(now);
+        let threads = process.threads();
         if exchange.side == Role::Server {
             process.serves(exchange, span, now);
         } else {
             process.asks(exchange);
+        }
+        let other = process.threads() != threads;
+        if exchange.side == Role::Server {
+            let end = exchange.end.or(exchange.answered).unwrap_or(now);
+            let (start, tid) = (exchange.start, exchange.asked_by);
+            self.held.tell(On::Request(pid, start)..=On::Request(pid, end));
+            self.held.tell(On::Thread(pid, tid, start)..=On::Thread(pid, tid, end));
+        } else {
             self.sockets.asked(exchange, span, now);
+            self.held.tell(only(On::End(sockets::place(exchange))));
+        }
+        if other {
+            self.tell_all_of(pid);
         }
         if self.held.len() >= MAX_HELD
-            && let Some(oldest) = self.held.pop_front()
+            && let Some(oldest) = self.held.pop_oldest()
         {
             self.counts.crowded_out += 1;
             let ids = self.alone(&oldest);
             self.out(oldest, ids, out);
         }
         self.waiting.insert(span);
-        self.held.push_back(Held { joined, span, since: now, cause: None });
+        self.held.push(Held::new(joined, span, now));
     }
 
     /// Puts out what is known by now.
     pub fn settle(&mut self, now: Nanos, out: &mut Vec<Call>) {
-        self.wants_open = false;
-        while self.coming.front().is_some_and(|open| now >= open.at + LAG) {
-            self.open = self.coming.pop_front().unwrap_or_default();
+        while let Some(mut open) = self.coming.pop_front_if(|open| now >= open.at + LAG) {
+            open.requests.sort_unstable_by_key(|request| request.pid);
+            self.open = open;
+            // Who still wants a later list says so when it is looked at.
+            self.wants_open = false;
+            self.held.tell_list();
         }
-        loop {
-            let before = self.held.len();
-            for _ in 0..before {
-                let Some(mut held) = self.held.pop_front() else { break };
-                match self.fate(&held, now) {
-                    Fate::Out(ids) => self.out(held, ids, out),
-                    Fate::Wait(cause) => {
-                        held.cause = cause;
-                        self.held.push_back(held);
-                    }
+        self.tell_processes(now);
+        self.held.tell_late(now);
+        self.held.oldest_first();
+        // Connections on which an exchange has found its other end: what others may have is one fewer.
+        let mut fewer = Vec::new();
+        while let Some((number, mut held)) = self.held.pop() {
+            let others_want = std::mem::take(&mut self.wants_open);
+            match self.fate(&held, now, &mut fewer) {
+                Fate::Out(ids) => self.out(held, ids, out),
+                Fate::Wait(cause) => {
+                    held.cause = cause;
+                    let on = self.waits_for(&held);
+                    self.held.put_back(number, held, on, self.wants_open);
                 }
             }
-            // What went out may be what another waited for.
-            if self.held.len() == before || self.held.is_empty() {
-                break;
-            }
+            self.wants_open |= others_want;
         }
+        fewer.into_iter().for_each(|place| self.held.tell(only(On::End(place))));
         if now.since(self.forgot) >= Nanos::SECOND {
             self.forget(now);
+        }
+    }
+
+    /// What a call waits for whose fate is not known yet.
+    fn waits_for(&self, held: &Held) -> On {
+        let exchange = &held.joined.converged.exchange;
+        let (pid, tid, at) = (exchange.conn.owner.pid, exchange.asked_by, exchange.start);
+        let by_thread = || self.processes.get(&pid).is_some_and(|process| process.threads() == Threads::Exclusive);
+        match (held.cause, exchange.side) {
+            (Some((cause, _)), _) => On::Cause(cause),
+            (None, Role::Server) => On::End(sockets::place(exchange)),
+            // What was told to any thread may be handed on.
+            (None, Role::Client | Role::Unknown) if exchange.trace.is_none() && by_thread() => On::Thread(pid, tid, at),
+            (None, Role::Client | Role::Unknown) => On::Request(pid, at),
+        }
+    }
+
+    /// Something has changed for all calls of a process that wait for what it answered.
+    fn tell_all_of(&mut self, pid: u32) {
+        let end = Nanos(u64::MAX);
+        self.held.tell(On::Request(pid, Nanos::ZERO)..=On::Request(pid, end));
+        self.held.tell(On::Thread(pid, 0, Nanos::ZERO)..=On::Thread(pid, u32::MAX, end));
+    }
+
+    /// What has become known of processes by what they did not do: that they only ask, or that something of theirs is missing.
+    fn tell_processes(&mut self, now: Nanos) {
+        let mut at_least = 0;
+        while let Some((pid, at)) = self.held.first_of(at_least) {
+            match self.processes.get(&pid) {
+                None => self.tell_all_of(pid),
+                Some(process) if process.only_asks(now) => self.tell_all_of(pid),
+                // That does not depend on what is missing.
+                Some(process) if process.threads() == Threads::Exclusive => {}
+                Some(process) if self.missed.max(self.blind) >= at || !process.is_complete_since(at) => {
+                    // By time, so those that are made later are asked about next.
+                    self.held.tell(On::Request(pid, at)..=On::Request(pid, at));
+                    continue;
+                }
+                Some(_) => {}
+            }
+            let Some(next) = pid.checked_add(1) else { break };
+            at_least = next;
         }
     }
 
     /// Puts out all, with what is known by now.
     pub fn drain(&mut self, now: Nanos, out: &mut Vec<Call>) {
         self.settle(now, out);
-        while let Some(held) = self.held.pop_front() {
+        while let Some(held) = self.held.pop_oldest() {
             let ids = self.alone(&held);
             self.out(held, ids, out);
         }
@@ -295,6 +355,7 @@ impl Tie {
         if self.known.insert(held.span, ids.trace).is_none() {
             self.known_order.push_back(held.span);
         }
+        self.held.tell(only(On::Cause(held.span)));
         match ids.link {
             Link::None => {}
             Link::Said(_) => self.counts.said += 1,
@@ -314,13 +375,13 @@ impl Tie {
         }
     }
 
-    fn fate(&mut self, held: &Held, now: Nanos) -> Fate {
+    fn fate(&mut self, held: &Held, now: Nanos, fewer: &mut Vec<u64>) -> Fate {
         let waited = now.since(held.since);
         if let Some((cause, link)) = held.cause {
             return self.below(held, cause, link, waited);
         }
         match held.joined.converged.exchange.side {
-            Role::Server => self.served(held, waited),
+            Role::Server => self.served(held, waited, fewer),
             Role::Client | Role::Unknown => self.asked(held, waited),
         }
     }
@@ -341,9 +402,10 @@ impl Tie {
         Fate::Out(self.alone(held))
     }
 
-    fn served(&mut self, held: &Held, waited: Nanos) -> Fate {
+    fn served(&mut self, held: &Held, waited: Nanos, fewer: &mut Vec<u64>) -> Fate {
         let exchange = &held.joined.converged.exchange;
         if let Some(client) = self.sockets.client_of(exchange, held.span) {
+            fewer.push(sockets::place(exchange));
             return self.below(held, client, Link::Socket, waited);
         }
         let here = held.joined.parties.peer_watched
@@ -427,9 +489,9 @@ impl Tie {
             return Cause::NotYet;
         }
         let names = self.names;
-        let open = self.open.requests.iter().filter(|open| {
+        let open = open_of(&self.open.requests, pid).iter().filter(|open| {
             let span = names.numbered(open.conn, open.number);
-            open.pid == pid && open.start <= at && one.is_none_or(|one| one.span != span)
+            open.start <= at && one.is_none_or(|one| one.span != span)
         });
         match (one, open.clone().next(), open.clone().nth(1)) {
             (None, None, _) => Cause::Nobody,
@@ -443,9 +505,9 @@ impl Tie {
 
     /// Where a thread answers one request at a time: it is waited for while that is open.
     fn open_on(&mut self, tid: u32, pid: u32, at: Nanos) -> Cause {
-        let own = |open: &&OpenRequest| open.pid == pid && open.tid == tid && open.start <= at;
-        let cause = if self.open.requests.iter().any(|open| own(&open)) { Cause::NotYet } else { Cause::Nobody };
-        self.has_list(at, cause)
+        let mut open = open_of(&self.open.requests, pid).iter();
+        let is_open = open.any(|open| open.tid == tid && open.start <= at);
+        self.has_list(at, if is_open { Cause::NotYet } else { Cause::Nobody })
     }
 
     /// That cause, once a list of what was open after that moment is here, and all from before it.
@@ -462,6 +524,17 @@ impl Tie {
     }
 }
 
+fn only(what: On) -> RangeInclusive<On> {
+    what..=what
+}
+
+/// Those of one process, of a list that is ordered by processes.
+fn open_of(all: &[OpenRequest], pid: u32) -> &[OpenRequest] {
+    let from = all.partition_point(|open| open.pid < pid);
+    let to = all.partition_point(|open| open.pid <= pid);
+    all.get(from..to).unwrap_or_default()
+}
+
 impl std::fmt::Debug for Tie {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tie").field("held", &self.held.len()).field("counts", &self.counts).finish_non_exhaustive()
@@ -469,4 +542,4 @@ impl std::fmt::Debug for Tie {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,7 @@
 
 use super::routes::Shown;
 use crate::calls::filter::{CallFilter, MAX_VALUES};
-use crate::calls::{Calls, FollowError, Followed};
+use crate::calls::{Calls, Followed};
 use crate::records;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -86,9 +86,7 @@ pub(super) async fn list(
             let lines = Lines::new(followed, calls.wall_offset(), wish.limit);
             shown.answer(StatusCode::OK, NDJSON, Body::from_stream(lines))
         }
-        Err(why @ (FollowError::TooMany | FollowError::Stopped)) => {
-            shown.error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
-        }
+        Err(why) => shown.error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
 }
 

@@ -19,7 +19,7 @@ fn ms(at: u64) -> Nanos {
 }
 
 /// One exchange of process `pid`, on `tid`, over milliseconds `from..to`.
-struct One {
+pub(in crate::calls) struct One {
     pid: u32,
     tid: u32,
     side: Role,
@@ -57,7 +57,7 @@ impl One {
         }
     }
 
-    fn served(pid: u32, tid: u32, from: u64, to: u64) -> Self {
+    pub(in crate::calls) fn served(pid: u32, tid: u32, from: u64, to: u64) -> Self {
         Self::new(Role::Server, pid, tid, from, to)
     }
 
@@ -65,7 +65,7 @@ impl One {
         Self::new(Role::Client, pid, tid, from, to)
     }
 
-    fn joined(&self) -> Joined {
+    pub(in crate::calls) fn joined(&self) -> Joined {
         let mut interner = Interner::default();
         // Servers are asked from elsewhere, unless the port says that both ends are here.
         let here = Address::Inet(Ipv4Addr::LOCALHOST.into(), 80);
@@ -492,4 +492,116 @@ fn of_a_process_that_was_forgotten_the_time_before_is_not_known() {
     tie.settle(ms(2_000), &mut out);
     let ids = out.iter().find(|one| one.ids.span == call.span(&tie)).unwrap().ids;
     assert_eq!(ids.parent, None);
+}
+
+/// As [`Tie::settle`], but every held call is looked at.
+fn settle_all(tie: &mut Tie, now: Nanos, out: &mut Vec<Call>) {
+    tie.held.tell(On::Cause(SpanId::ONE)..=On::End(u64::MAX));
+    tie.settle(now, out);
+}
+
+/// Numbers that look like chance and are the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// Exchanges of a few processes that ask each other, each over connections that others use as well.
+fn traffic(chance: &mut Chance) -> Vec<One> {
+    let mut all: Vec<One> = Vec::new();
+    // In some, each request has a thread to itself, which then makes the calls.
+    let exclusive = chance.below(2) == 0;
+    for nth in 0..200 {
+        let (caller, callee) =
+            (1 + u32::try_from(chance.below(3)).unwrap(), 2 + u32::try_from(chance.below(3)).unwrap());
+        let tid = |pid: u32, chance: &mut Chance| pid * 10 + u32::try_from(chance.below(3)).unwrap();
+        let (from, port) = (chance.below(3_000), 2_000 + u16::try_from(chance.below(40)).unwrap());
+        let longest = if chance.below(5) == 0 { 2_500 } else { 60 };
+        let to = from + 1 + chance.below(longest);
+        let mut asked = One::asked(caller, tid(caller, chance), from, to);
+        let mut served = One::served(callee, tid(callee, chance), from, to.saturating_sub(1).max(from + 1));
+        if exclusive {
+            (served.tid, served.answered_by) = (1_000 + nth, 1_000 + nth);
+            let own = |one: &&One| one.side == Role::Server && one.pid == caller && one.to > one.from + 2;
+            let nth = usize::try_from(chance.below(10)).unwrap();
+            if let Some(under) = all.iter().rev().filter(own).nth(nth) {
+                (asked.tid, asked.answered_by) = (under.tid, under.tid);
+                asked.from = under.from + chance.below(under.to - under.from - 1);
+                asked.to = under.to.min(asked.from + 2);
+            }
+        }
+        for one in [&mut asked, &mut served] {
+            one.port = port;
+            let side = u64::from(one.side == Role::Server);
+            one.conn = u64::from(port) * 1_000_000 + u64::from(one.pid) * 100_000 + from * 10 + side;
+            one.said = (chance.below(12) == 0).then(|| (u128::from(1 + chance.below(4)), 1 + chance.below(4)));
+            one.answered = chance.below(20) > 0;
+        }
+        if chance.below(8) > 0 {
+            all.push(asked);
+        }
+        if chance.below(8) > 0 {
+            all.push(served);
+        }
+    }
+    all
+}
+
+#[test]
+fn looking_only_at_what_has_changed_gives_what_looking_at_all_gives() {
+    let (mut threads, mut sockets, mut calls) = (0, 0, 0);
+    for seed in 0..40 {
+        let mut chance = Chance(seed);
+        let all = traffic(&mut chance);
+        let missed = chance.below(2) == 0;
+        let [changed, looked] = [Tie::settle, settle_all].map(|settle| {
+            let (mut tie, mut out, mut when) = (tie(), Vec::new(), Vec::new());
+            let mut order: Vec<&One> = all.iter().collect();
+            order.sort_by_key(|one| one.to);
+            let mut next = order.into_iter().peekable();
+            for at in (0..40_000).step_by(20) {
+                while let Some(one) = next.next_if(|one| one.to <= at) {
+                    tie.take(one.joined(), ms(at), &mut out);
+                }
+                // From the second list on, something was lost, in some.
+                let lost = u64::from(seed % 4 == 3 && at >= 260);
+                if missed && at == 2_000 {
+                    tie.missed(ms(at));
+                }
+                if at % 260 == 0 {
+                    let open = all.iter().filter(|one| one.side == Role::Server && one.from <= at && at < one.to);
+                    let request = |one: &One| OpenRequest {
+                        pid: one.pid,
+                        tid: one.tid,
+                        start: ms(one.from),
+                        conn: one.conn,
+                        number: 1,
+                    };
+                    tie.opened(Open { at: ms(at), complete: true, requests: open.map(request).collect(), lost });
+                }
+                settle(&mut tie, ms(at), &mut out);
+                when.resize(out.len(), at);
+            }
+            assert_eq!(out.len(), all.len());
+            let mut ids: Vec<(Ids, u64)> = out.into_iter().map(|call| call.ids).zip(when).collect();
+            ids.sort_by_key(|(ids, _)| ids.span);
+            (ids, tie.counts())
+        });
+        threads += changed.1.thread;
+        sockets += changed.1.socket;
+        calls += all.len() as u64;
+        let differs = changed.0.iter().zip(&looked.0).find(|((changed, when), (looked, then))| {
+            // What is tied is tied as soon; that nothing is to be tied may show later.
+            changed != looked || (changed.link == Link::Thread && when != then)
+        });
+        assert_eq!((differs, changed.1), (None, looked.1), "seed {seed}");
+    }
+    assert!(
+        threads * 20 > calls && sockets * 10 > calls,
+        "{threads} and {sockets} of {calls} were tied: too few to tell"
+    );
 }
