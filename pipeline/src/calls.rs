@@ -10,6 +10,7 @@
 //! Bounds: [`QUEUE`] batches from the tap, [`MAX_FOLLOWERS`] followers of [`FOLLOWED`] calls each, and those of the rooms. Metrics: none of its own;
 //! [`Calls::counts`] is in `/api/v1/status`. Absent: HTTP, formats, anything on disk.
 
+pub mod exemplars;
 pub mod filter;
 pub mod ids;
 pub mod kept;
@@ -21,6 +22,7 @@ pub mod tie;
 use crate::clock;
 use crate::tap::{Sampling, Subscription, Tap, TapError};
 use crossbeam_channel::RecvTimeoutError;
+use exemplars::Exemplars;
 use filter::CallFilter;
 use ids::Names;
 use kept::Kept;
@@ -151,11 +153,16 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Watches `tap` from a new thread and keeps the newest `keep`.
+    /// Watches `tap` from a new thread, keeps the newest `keep`, and offers them as exemplars.
     ///
     /// # Errors
     /// The tap has no room, or the thread cannot be made.
-    pub fn start(tap: &Arc<Tap>, keep: usize, opened: Option<Box<dyn Opened>>) -> io::Result<Self> {
+    pub fn start(
+        tap: &Arc<Tap>,
+        keep: usize,
+        opened: Option<Box<dyn Opened>>,
+        exemplars: Option<Exemplars>,
+    ) -> io::Result<Self> {
         let sampling = Arc::new(Sampling::default());
         let refused = |error: TapError| io::Error::other(error);
         let subscription = tap.subscribe_to_part(QUEUE, Arc::clone(&sampling)).map_err(refused)?;
@@ -175,6 +182,7 @@ impl Calls {
             shared: Arc::clone(&shared),
             tie: Tie::new(Names::new(Nanos(started))),
             opened,
+            exemplars,
             looked: Nanos::ZERO,
             asked: Nanos::ZERO,
             told: 0,
@@ -288,6 +296,7 @@ struct Watch {
     shared: Arc<Shared>,
     tie: Tie,
     opened: Option<Box<dyn Opened>>,
+    exemplars: Option<Exemplars>,
     looked: Nanos,
     asked: Nanos,
     /// Exchanges that were known to be missing.
@@ -327,6 +336,12 @@ impl Watch {
             } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
                 self.look(now);
+            }
+            if let Some(exemplars) = &mut self.exemplars {
+                if !self.out.is_empty() {
+                    exemplars.take(now, self.out.iter(), clock::wall_offset_ns());
+                }
+                exemplars.offer(now);
             }
             self.hand_out();
             if ended {
