@@ -236,3 +236,41 @@ fn native_histograms_hold_the_same() {
     agent.stop().unwrap();
     assert!(ground.store.query("{job=\"redtap\"}").unwrap().is_empty());
 }
+
+#[test]
+fn exemplars_carry_the_trace_that_the_request_named() {
+    if !ready(&[Kit::Prometheus]) {
+        return;
+    }
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let header = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01");
+    for lines in ["protocol = \"2.0\"", "protocol = \"1.0\"", "protocol = \"2.0\"\nnative_histograms = true"] {
+        let ground = Ground::new(Product::Prometheus);
+        let agent = ground.agent(lines);
+        ground.watched.run("curl", &["-s", "-H", &header, &ground.nginx.url("/users/7")]).unwrap();
+        let name = COUNT.trim_end_matches("_count");
+        let metric = if lines.contains("native") { name.to_owned() } else { format!("{name}_bucket") };
+        let stored = || ground.store.exemplars(&metric).unwrap();
+        wait(|| !stored().is_empty(), || agent.log());
+        let stored = stored();
+        assert_eq!(stored.len(), 1, "{stored:?}");
+        let told = stored[0]["exemplars"].as_array().unwrap();
+        assert_eq!(told.len(), 1, "once, and not with each sample: {told:?}");
+        assert_eq!(told[0]["labels"]["trace_id"], trace);
+        let value: f64 = told[0]["value"].as_str().unwrap().parse().unwrap();
+        if let Some(bound) = stored[0]["seriesLabels"]["le"].as_str() {
+            assert!(value > 0.0 && value <= bound.parse().unwrap_or(f64::INFINITY), "{stored:?}");
+        }
+        // The same on /metrics, for who asks for OpenMetrics; and the ids are those of the record.
+        let open = "application/openmetrics-text; version=1.0.0";
+        let (_, text) = redtap_e2e::sandbox::get(agent.port(), "/metrics", open).unwrap();
+        let span = told[0]["labels"]["span_id"].as_str().unwrap();
+        let shown = format!("# {{trace_id=\"{trace}\",span_id=\"{span}\"}} ");
+        assert!(text.lines().any(|line| line.starts_with(name) && line.contains(&shown)), "{text}");
+        let (status, call) = redtap_e2e::sandbox::get(agent.port(), &format!("/api/v1/calls/{span}"), "*/*").unwrap();
+        assert_eq!(status, 200, "{call}");
+        assert!(call.contains(trace), "{call}");
+        assert_nothing_lost(&agent.metrics().unwrap());
+        agent.stop().unwrap();
+    }
+}

@@ -11,6 +11,7 @@
 //! Bounds: [`QUEUE`] batches from the tap, [`MAX_FOLLOWERS`] followers of [`FOLLOWED`] calls each, and those of the rooms. Metrics: none of its own;
 //! [`Calls::counts`] is in `/api/v1/status`. Absent: HTTP, formats, anything on disk.
 
+pub mod exemplars;
 pub mod filter;
 mod held;
 pub mod ids;
@@ -23,6 +24,7 @@ pub mod tie;
 use crate::clock;
 use crate::tap::{Sampling, Subscription, Tap, TapError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use exemplars::Exemplars;
 use filter::CallFilter;
 use ids::Names;
 use kept::Kept;
@@ -165,15 +167,21 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Watches `tap` from a new thread and keeps the newest `keep`.
+    /// Watches `tap` from a new thread, keeps the newest `keep`, and offers them as exemplars.
     ///
     /// # Errors
     /// The tap has no room, or the thread cannot be made.
-    pub fn start(tap: &Arc<Tap>, keep: usize, opened: Option<Box<dyn Opened>>) -> io::Result<Self> {
+    pub fn start(
+        tap: &Arc<Tap>,
+        keep: usize,
+        opened: Option<Box<dyn Opened>>,
+        exemplars: Option<Exemplars>,
+    ) -> io::Result<Self> {
         let sampling = Arc::new(Sampling::default());
         let (sender, subscriptions) = crossbeam_channel::bounded(1);
         let mut followers = Followers { all: Vec::new(), asleep: Some(sender) };
-        if keep > 0 {
+        let keeps = keep > 0 || exemplars.is_some();
+        if keeps {
             let subscription = tap.subscribe_to_part(QUEUE, Arc::clone(&sampling)).map_err(io::Error::other)?;
             followers.awake(subscription);
         }
@@ -192,9 +200,10 @@ impl Calls {
         let mut watch = Watch {
             shared: Arc::clone(&shared),
             tie: Tie::new(Names::new(Nanos(started))),
-            keeps: keep > 0,
+            keeps,
             before: 0,
             opened,
+            exemplars,
             looked: Nanos::ZERO,
             asked: Nanos::ZERO,
             told: 0,
@@ -326,6 +335,7 @@ struct Watch {
     opened: Option<Box<dyn Opened>>,
     /// Calls are wanted even if nobody follows.
     keeps: bool,
+    exemplars: Option<Exemplars>,
     looked: Nanos,
     asked: Nanos,
     /// Exchanges that were known to be missing.
@@ -381,6 +391,12 @@ impl Watch {
             } else if now.since(self.looked).0 / LOOK.0 > (self.tie.held() / MANY) as u64 {
                 self.looked = now;
                 self.look(now);
+            }
+            if let Some(exemplars) = &mut self.exemplars {
+                if !self.out.is_empty() {
+                    exemplars.take(now, self.out.iter(), clock::wall_offset_ns());
+                }
+                exemplars.offer(now);
             }
             self.hand_out();
             if ended {

@@ -7,13 +7,17 @@
 //!
 //! **Invariant:** a snapshot holds each publication wholly or not at all. Rendering never happens under the lock.
 //!
-//! Bounds: [`MAX_SERIES`] series, [`MAX_TARGETS`] identities; what comes after is counted in [`RegistryStats`].
+//! Single calls are attached to the buckets that they were counted in ([`exemplar`]).
+//!
+//! Bounds: [`MAX_SERIES`] series, [`MAX_TARGETS`] identities, [`MAX_EXEMPLARS`] exemplars; what comes after is counted in [`RegistryStats`].
 //! Absent: clocks (time is an argument), the agent's own metrics ([`crate::self_metrics`]).
 
+pub mod exemplar;
 mod negotiate;
 mod render;
 mod text;
 
+pub use exemplar::{Exemplar, MAX_EXEMPLARS};
 pub use negotiate::{Format, negotiate};
 pub use text::escape_label;
 pub(crate) use text::parse_labels;
@@ -76,6 +80,8 @@ pub struct Sample {
     pub created: Nanos,
     /// What it counted.
     pub value: Value,
+    /// Calls among that, at most one a bucket, by bucket.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// A consistent view of all series.
@@ -106,6 +112,8 @@ pub struct RegistryStats {
     pub targets_refused: u64,
     /// Publications taken.
     pub publications: u64,
+    /// Exemplars.
+    pub exemplars: exemplar::ExemplarCounts,
 }
 
 #[derive(Debug)]
@@ -176,7 +184,22 @@ impl Registry {
         inner.last_publication = inner.last_publication.max(publication.at);
     }
 
-    /// Forgets series that gained nothing for long. Call it now and then; more than once a second does nothing.
+    /// Shows a call with the series that it was counted in, unless something speaks against it; either is counted.
+    pub fn exemplify(&self, now: Nanos, series: &Series, exemplar: Exemplar) {
+        let key = text::series_key(series);
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let slot = inner.by_text.get(series.metric as usize).and_then(|family| family.get(key.as_str()));
+        let entry = slot.and_then(|&slot| inner.slots.get_mut(slot)?.as_mut());
+        inner.stats.exemplars.attach(entry.map(|entry| &mut entry.sample.exemplars), now, exemplar);
+    }
+
+    /// Counts exemplars that there was no room to wait for.
+    pub fn exemplars_crowded_out(&self, count: u64) {
+        self.inner.lock().stats.exemplars.crowded += count;
+    }
+
+    /// Forgets series that gained nothing for long, and exemplars that are old. Call it now and then; more than once a second does nothing.
     pub fn expire(&self, now: Nanos) {
         let mut inner = self.inner.lock();
         if now.since(inner.last_sweep) < Nanos::SECOND {
@@ -270,7 +293,7 @@ impl Inner {
         let namespace = self.namespaces.get(series.service.as_str()).map_or("", |name| name);
         let labels = text::series_labels(series, namespace).into();
         let value = zero(series.metric);
-        let sample = Sample { series: Arc::clone(series), labels, created, value };
+        let sample = Sample { series: Arc::clone(series), labels, created, value, exemplars: Vec::new() };
         let entry = Some(Entry { sample, key: key.clone(), last: at });
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -307,8 +330,12 @@ impl Inner {
     fn sweep(&mut self, now: Nanos, expiry: Nanos) {
         for slot in 0..self.slots.len() {
             let Some(place) = self.slots.get_mut(slot) else { continue };
+            if let Some(entry) = place {
+                self.stats.exemplars.kept -= exemplar::forget_old(&mut entry.sample.exemplars, now);
+            }
             let old = |entry: &mut Entry| now.since(entry.last) > expiry;
             let Some(entry) = place.take_if(old) else { continue };
+            self.stats.exemplars.kept -= entry.sample.exemplars.len() as u64;
             if let Some(family) = self.by_text.get_mut(entry.sample.series.metric as usize) {
                 family.remove(&entry.key);
             }

@@ -392,6 +392,18 @@ impl SelfMetrics {
         self.counter("redtap_series_refused_total", Vec::new(), registry.refused);
         self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
         self.counter("redtap_publications_total", Vec::new(), registry.publications);
+        let exemplars = &registry.exemplars;
+        self.gauge("redtap_exemplars", Vec::new(), float(exemplars.kept));
+        for (fate, count) in [
+            ("shown", exemplars.shown),
+            ("no_series", exemplars.no_series),
+            ("late", exemplars.late),
+            ("inferred", exemplars.inferred),
+            ("full", exemplars.full),
+            ("crowded", exemplars.crowded),
+        ] {
+            self.counter("redtap_exemplars_total", vec![("fate", fate.to_owned())], count);
+        }
         self.history(&observed.history);
         let resolver = &observed.resolver;
         self.gauge("redtap_processes_known", Vec::new(), float(resolver.known));
@@ -550,6 +562,8 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_series_refused_total", "Observations refused because the registry was full."),
     ("redtap_targets_refused_total", "Identities not shown as target_info because there were too many."),
     ("redtap_publications_total", "Publications taken by the registry."),
+    ("redtap_exemplars", "Calls shown as exemplars now."),
+    ("redtap_exemplars_total", "Calls offered as exemplars, by what became of them."),
     ("redtap_processes_known", "Processes whose identity is remembered."),
     ("redtap_process_lookups_total", "Processes looked at."),
     ("redtap_process_lookups_missed_total", "Processes that were gone before they could be looked at."),

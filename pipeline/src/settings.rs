@@ -28,6 +28,7 @@ pub use layers::{Layers, Said, Tables, Written};
 pub use otlp::OtlpSettings;
 pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};
 
+use crate::calls::exemplars::Offered;
 use read::Reader;
 use redtap_stages::converge::{Pattern, PatternError};
 use redtap_stages::protocols::Protocol;
@@ -226,6 +227,8 @@ pub struct Settings {
     pub history_path: Option<PathBuf>,
     /// `calls.keep`.
     pub calls_keep: usize,
+    /// `calls.exemplars`; none: off.
+    pub calls_exemplars: Option<Offered>,
     /// `governor.cpu`; none: the agent uses what it needs.
     pub governor_cpu: Option<CpuShare>,
     /// `join.services`: process name to service name.
@@ -297,6 +300,11 @@ fn read(reader: &mut Reader<'_>) -> Settings {
         history_memory: reader.bytes("history.memory", crate::history::MEMORY),
         history_path: reader.text("history.path").map(PathBuf::from),
         calls_keep: reader.number("calls.keep", 0..=100_000),
+        calls_exemplars: reader.word(
+            "calls.exemplars",
+            ("all", Some(Offered::All)),
+            &[("said", Some(Offered::Said)), ("off", None)],
+        ),
         governor_cpu: reader.cpu_share("governor.cpu"),
         services: reader.table("join.services"),
         otlp: otlp::read(reader),

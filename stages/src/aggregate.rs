@@ -68,6 +68,32 @@ crate::reasons! {
     }
 }
 
+/// What an exchange was observed as.
+#[derive(Debug)]
+pub struct Observation {
+    /// In which series, unless a bound had it counted in an overflow series.
+    pub series: Series,
+    /// What was observed.
+    pub duration: Nanos,
+    /// In which bucket of that series.
+    pub bucket: usize,
+}
+
+impl Observation {
+    /// Of an exchange that was known to be over at `known`; `None` where there is no metric for it. Words that are no symbols of the exchange
+    /// are kept in `words`. Allocates: not for the data path.
+    #[must_use]
+    pub fn of(joined: &Joined, known: Nanos, words: &mut Interner) -> Option<Self> {
+        let exchange = &joined.converged.exchange;
+        let metric = labels::metric(exchange)?;
+        let key = SeriesKey::of(metric, joined);
+        let labels = labels::labels(joined, &key, words);
+        let duration = labels::duration(exchange, known);
+        let series = Series { metric, service: joined.parties.service.clone(), labels };
+        Some(Self { series, duration, bucket: histogram::bucket(histogram::bounds(metric), duration) })
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     key: SeriesKey,

@@ -262,7 +262,7 @@ fn showing(parts: &[Events], wanted: Wanted) -> Result<(u64, u64, u64)> {
         return Ok((seen, spent.cpu, 0));
     }
     let keep = if wanted == Wanted::Nobody { 0 } else { 2_000 };
-    let calls = Calls::start(&tap, keep, None)?;
+    let calls = Calls::start(&tap, keep, None, None)?;
     let ended = AtomicBool::new(false);
     let (seen, spent) = std::thread::scope(|scope| {
         let unread = match wanted {

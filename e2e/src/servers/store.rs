@@ -56,7 +56,7 @@ impl Store {
                     format!("--storage.tsdb.path={data}"),
                     format!("--web.listen-address={listen}"),
                     "--web.enable-remote-write-receiver".to_owned(),
-                    "--enable-feature=native-histograms,metadata-wal-records".to_owned(),
+                    "--enable-feature=native-histograms,metadata-wal-records,exemplar-storage".to_owned(),
                 ];
                 sandbox.start(&name, &binary, &arguments.each_ref().map(String::as_str))?
             }
@@ -135,6 +135,19 @@ impl Store {
         let all: Option<BTreeMap<String, Points>> =
             result.iter().map(|one| Some((one.get("metric")?.to_string(), points(one)?))).collect();
         all.context("an answer of another form")
+    }
+
+    /// All exemplars of the series that are selected: for each its labels and its exemplars.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn exemplars(&self, selector: &str) -> Result<Vec<Value>> {
+        let escaped: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("/api/v1/query_exemplars?query={escaped}&start=0&end=9999999999");
+        let (status, body) = get(self.port, &path, "application/json")?;
+        ensure!(status == 200, "{selector}: {status}: {body}");
+        let answer: Value = serde_json::from_str(&body)?;
+        Ok(answer.get("data").and_then(Value::as_array).with_context(|| format!("{selector}: {body}"))?.clone())
     }
 
     /// What it says of itself.

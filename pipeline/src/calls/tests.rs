@@ -13,7 +13,7 @@ fn wait(until: impl Fn() -> bool) {
 #[test]
 fn where_none_are_kept_the_tap_is_asked_only_while_somebody_follows() {
     let tap = Arc::new(Tap::default());
-    let calls = Calls::start(&tap, 0, None).unwrap();
+    let calls = Calls::start(&tap, 0, None, None).unwrap();
     assert_eq!(tap.subscribers(), 0);
     for round in 1..4 {
         let mut followed = calls.follow(CallFilter::default()).unwrap();
@@ -35,14 +35,14 @@ fn where_none_are_kept_the_tap_is_asked_only_while_somebody_follows() {
 #[test]
 fn who_sleeps_can_be_stopped() {
     let tap = Arc::new(Tap::default());
-    Calls::start(&tap, 0, None).unwrap().stop();
+    Calls::start(&tap, 0, None, None).unwrap().stop();
     assert_eq!(tap.subscribers(), 0);
 }
 
 #[test]
 fn where_calls_are_kept_the_tap_is_asked_always() {
     let tap = Arc::new(Tap::default());
-    let calls = Calls::start(&tap, 1, None).unwrap();
+    let calls = Calls::start(&tap, 1, None, None).unwrap();
     drop(calls.follow_all().unwrap());
     assert!(tap.offer(&[One::served(1, 1, 0, 1).joined()]));
     wait(|| calls.counts().kept == 1);
@@ -52,7 +52,7 @@ fn where_calls_are_kept_the_tap_is_asked_always() {
 #[test]
 fn a_tap_without_room_refuses_who_follows() {
     let tap = Arc::new(Tap::default());
-    let calls = Calls::start(&tap, 0, None).unwrap();
+    let calls = Calls::start(&tap, 0, None, None).unwrap();
     let others: Vec<_> =
         (0..crate::tap::MAX_SUBSCRIBERS).map(|_| tap.subscribe(1, crate::tap::Fullness::Lose).unwrap()).collect();
     assert_eq!(calls.follow_all().unwrap_err(), FollowError::Tap(TapError::TooMany));

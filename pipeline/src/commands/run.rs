@@ -12,6 +12,7 @@ use crate::live::Table;
 use anyhow::{Context as _, Result, anyhow};
 use parking_lot::Mutex;
 use redtap::calls::Calls;
+use redtap::calls::exemplars::Exemplars;
 use redtap::calls::opened::Shards;
 use redtap::clock;
 use redtap::export::Exporters;
@@ -166,7 +167,7 @@ pub(super) fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Liv
     // Reading the kernel's types left three quarters of the heap free; nothing else of the start is as large.
     redtap_kernel::memory::give_back_free();
     let running = topology(settings, &probe, registry)?;
-    let calls = calls(settings, &probe, &running).context("cannot start the thread of calls")?;
+    let calls = calls(settings, &probe, &running, registry).context("cannot start the thread of calls")?;
     let feed = Feed::start(
         &running,
         resolver,
@@ -191,14 +192,23 @@ pub(super) fn start(settings: &Settings, registry: &Arc<Registry>) -> Result<Liv
     })
 }
 
-fn calls(settings: &Settings, probe: &Arc<Probe>, running: &Running) -> std::io::Result<Calls> {
+fn calls(
+    settings: &Settings,
+    probe: &Arc<Probe>,
+    running: &Running,
+    registry: &Arc<Registry>,
+) -> std::io::Result<Calls> {
     let shards = (0..running.shards()).filter_map(|shard| running.controls(shard)).collect();
     let probe = Arc::clone(probe);
     let lost = move || {
         let losses = probe.losses();
         losses.refused_full + losses.no_storage + losses.slot_lost_turns + losses.evicted + losses.missed
     };
-    Calls::start(&running.tap(), settings.calls_keep, Some(Box::new(Shards::new(shards, Box::new(lost)))))
+    let opened = Box::new(Shards::new(shards, Box::new(lost)));
+    // Where no calls are kept, nothing is to be spent on them.
+    let offered = settings.calls_exemplars.filter(|_| settings.calls_keep > 0);
+    let exemplars = offered.map(|offered| Exemplars::new(Arc::clone(registry), offered));
+    Calls::start(&running.tap(), settings.calls_keep, Some(opened), exemplars)
 }
 
 fn govern(settings: &Settings, probe: &Arc<Probe>, running: &Running) -> std::io::Result<Option<Governor>> {

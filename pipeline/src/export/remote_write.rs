@@ -8,7 +8,7 @@
 //! **Invariant:** `gathered = delivered + undelivered + pending`, in samples. What is kept on disk stays pending when
 //! the agent ends; what is kept in memory is `ended`.
 //!
-//! Metrics: `redtap_export_*{exporter="remote_write"}`. Absent: exemplars, summaries, a second receiver.
+//! Metrics: `redtap_export_*{exporter="remote_write"}`. Absent: summaries, a second receiver.
 
 mod collect;
 mod encode;

@@ -22,7 +22,13 @@ fn series(names: &mut Interner, route: &str) -> Arc<Series> {
 
 fn sample(series: &Arc<Series>, created: u64, buckets: Gain) -> Sample {
     let value = Value::Histogram { buckets, sum: 0, count: buckets.iter().sum() };
-    Sample { series: Arc::clone(series), labels: "service_name=\"shop\"".into(), created: Nanos(created), value }
+    Sample {
+        series: Arc::clone(series),
+        labels: "service_name=\"shop\"".into(),
+        created: Nanos(created),
+        value,
+        exemplars: Vec::new(),
+    }
 }
 
 fn snapshot(samples: Vec<Sample>) -> Snapshot {

@@ -4,7 +4,7 @@
 //! a counter's family, in units, `_created` samples and bucket bounds, which have a decimal point there.
 
 use super::negotiate::Format;
-use super::{Sample, Snapshot, Value};
+use super::{Exemplar, Sample, Snapshot, Value};
 use redtap_stages::metric::{Entry, Kind, MAX_BUCKETS, TABLE, Unit};
 use std::fmt::Write as _;
 
@@ -39,7 +39,12 @@ impl Snapshot {
                 Kind::Counter => 1,
                 Kind::Histogram(bounds) => bounds.len() + 4,
             };
-            family.iter().map(|sample| lines * (sample.labels.len() + entry.prometheus.len() + 32)).sum::<usize>()
+            family
+                .iter()
+                .map(|sample| {
+                    lines * (sample.labels.len() + entry.prometheus.len() + 32) + 110 * sample.exemplars.len()
+                })
+                .sum::<usize>()
         });
         bytes.sum::<usize>().min(MAX_RESERVED)
     }
@@ -61,7 +66,9 @@ impl Snapshot {
                     let _ = writeln!(out, "{}{{{}}} {count}", entry.prometheus, sample.labels);
                 }
                 Value::Histogram { buckets, sum, count } => {
-                    histogram(entry.prometheus, &sample.labels, &bounds, buckets, out);
+                    let exemplars = if format == Format::OpenMetrics { sample.exemplars.as_slice() } else { &[] };
+                    let head = (entry.prometheus, &*sample.labels);
+                    histogram(head, &bounds, buckets, exemplars, out);
                     let _ = write!(out, "{name}_sum{{{}}} ", sample.labels);
                     seconds(*sum, out);
                     let _ = writeln!(out, "\n{name}_count{{{}}} {count}", sample.labels);
@@ -91,7 +98,14 @@ fn bounds(kind: Kind, format: Format) -> Vec<String> {
     bounds.iter().map(text).chain(std::iter::once(",le=\"+Inf\"} ".to_owned())).collect()
 }
 
-fn histogram(name: &str, labels: &str, bounds: &[String], buckets: &[u64; MAX_BUCKETS + 1], out: &mut String) {
+fn histogram(
+    (name, labels): (&str, &str),
+    bounds: &[String],
+    buckets: &[u64; MAX_BUCKETS + 1],
+    exemplars: &[Exemplar],
+    out: &mut String,
+) {
+    let mut exemplars = exemplars.iter().peekable();
     let start = out.len();
     for part in [name, "_bucket{", labels] {
         out.push_str(part);
@@ -105,8 +119,20 @@ fn histogram(name: &str, labels: &str, bounds: &[String], buckets: &[u64; MAX_BU
         }
         total = total.saturating_add(*count);
         out.push_str(bound);
-        let _ = writeln!(out, "{total}");
+        let _ = write!(out, "{total}");
+        if let Some(exemplar) = exemplars.next_if(|one| one.bucket == at) {
+            self::exemplar(exemplar, out);
+        }
+        out.push('\n');
     }
+}
+
+/// OpenMetrics 1.0, "Exemplars": its labels have 63 characters of the 128 that they may have.
+fn exemplar(one: &Exemplar, out: &mut String) {
+    let _ = write!(out, " # {{trace_id=\"{}\",span_id=\"{}\"}} ", one.trace, one.span);
+    seconds(u128::from(one.value.0), out);
+    out.push(' ');
+    seconds(u128::from(one.at_ms) * 1_000_000, out);
 }
 
 /// Nanoseconds as seconds, exactly, without trailing zeros.

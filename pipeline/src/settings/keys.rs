@@ -204,6 +204,11 @@ const PIPELINE: &[Key] = &[
     one("history.path", "", "A file that the history is saved to, and read from at start; empty: none."),
     one("calls.keep", "2000", "Single calls kept in memory for /api/v1/calls, the newest: 0 to 100000."),
     one(
+        "calls.exemplars",
+        "all",
+        "Calls shown as exemplars of duration histograms: all, said (only those whose request named its trace) or off; none where calls.keep is 0.",
+    ),
+    one(
         "governor.cpu",
         "2%",
         "Processor time that the agent and its kernel programs may use, in percent of one processor; above it the agent does less, in the end by sampling: 0.1% to 10000%, or 0 (or off) for no such bound.",

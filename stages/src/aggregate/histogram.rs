@@ -43,6 +43,12 @@ const fn nanoseconds(seconds: &[f64]) -> Bounds {
     bounds
 }
 
+/// The bucket that a value falls in.
+#[inline]
+pub(super) fn bucket(bounds: &Bounds, value: Nanos) -> usize {
+    bounds.iter().map(|&bound| usize::from(value.0 > bound)).sum()
+}
+
 /// What a series gained since its last emission.
 #[derive(Debug, Clone)]
 pub(super) struct Histogram {
@@ -58,8 +64,7 @@ impl Histogram {
 
     /// Counts one observation, as many times as it stands for (`weight`, 1 without sampling).
     pub(super) fn observe(&mut self, bounds: &Bounds, value: Nanos, weight: u64) {
-        let at: usize = bounds.iter().map(|&bound| usize::from(value.0 > bound)).sum();
-        if let Some(bucket) = self.buckets.get_mut(at) {
+        if let Some(bucket) = self.buckets.get_mut(bucket(bounds, value)) {
             *bucket += weight;
         }
         self.sum += u128::from(value.0) * u128::from(weight);

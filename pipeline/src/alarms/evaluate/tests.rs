@@ -43,7 +43,13 @@ impl World {
             buckets[0] = *count;
             let value = Value::Histogram { buckets, sum: 0, count: *count };
             let (series, labels) = (Arc::clone(series), Arc::clone(labels));
-            families[series.metric as usize].push(Sample { series, labels, created: Nanos::ZERO, value });
+            families[series.metric as usize].push(Sample {
+                series,
+                labels,
+                created: Nanos::ZERO,
+                value,
+                exemplars: Vec::new(),
+            });
         }
         Gathered { traffic: Snapshot { families, ..Snapshot::default() }, ..Gathered::default() }
     }

@@ -272,8 +272,13 @@ impl<'a> History<'a> {
                     below = *total;
                 }
                 let value = Value::Histogram { buckets, sum: 0, count };
-                let sample =
-                    Sample { series: Arc::clone(series), labels: Arc::clone(labels), created: Nanos::ZERO, value };
+                let sample = Sample {
+                    series: Arc::clone(series),
+                    labels: Arc::clone(labels),
+                    created: Nanos::ZERO,
+                    value,
+                    exemplars: Vec::new(),
+                };
                 if let Some(family) = gathered.traffic.families.get_mut(series.metric as usize) {
                     family.push(sample);
                 }

@@ -7,7 +7,7 @@
 use super::encode::pack;
 use super::wire::{MetricKind, STALE, Symbols, v2};
 use crate::export::Gathered;
-use crate::registry::{Value, parse_labels};
+use crate::registry::{Exemplar, Value, parse_labels};
 use crate::self_metrics::HELP;
 use bytes::Bytes;
 use redtap_stages::metric::{Kind, TABLE, Unit};
@@ -56,6 +56,8 @@ pub(super) struct Collector {
 struct Known {
     round: u64,
     about: About,
+    /// Time of its newest exemplar: receivers refuse what is older.
+    exemplar_ms: u64,
 }
 
 /// What is the same for all series of a metric.
@@ -71,7 +73,7 @@ struct About {
 #[derive(Debug, Clone, Copy)]
 enum Point<'a> {
     Number(f64),
-    Histogram { buckets: &'a [u64], sum: f64, count: u64 },
+    Histogram { buckets: &'a [u64], sum: f64, count: u64, exemplars: &'a [Exemplar] },
     Ended,
 }
 
@@ -124,7 +126,8 @@ impl Collector {
                     Value::Count(count) => Point::Number(float(u128::from(*count))),
                     Value::Histogram { buckets, sum, count } => {
                         let scale = if entry.unit == Unit::Seconds { 1e9 } else { 1.0 };
-                        Point::Histogram { buckets, sum: float(*sum) / scale, count: *count }
+                        let exemplars = sample.exemplars.as_slice();
+                        Point::Histogram { buckets, sum: float(*sum) / scale, count: *count, exemplars }
                     }
                 };
                 let labels = parse_labels(&sample.labels);
@@ -166,13 +169,30 @@ impl Collector {
     ) {
         let labels = packed_labels(name, labels, &self.shape.external);
         let round = self.round;
-        let known = self.known.entry(labels.clone()).or_insert(Known { round: 0, about });
+        let known = self.known.entry(labels.clone()).or_insert(Known { round: 0, about, exemplar_ms: 0 });
         // A series that is there twice would be refused as a whole request.
         if known.round != round {
             known.round = round;
-            makers.add(&labels, about, point, start_ms);
+            let Point::Histogram { buckets, sum, count, exemplars } = point else {
+                makers.add(&labels, about, point, start_ms);
+                return;
+            };
+            let exemplars = newer(exemplars, known.exemplar_ms, self.shape.native);
+            known.exemplar_ms = exemplars.last().map_or(known.exemplar_ms, |last| last.at_ms);
+            makers.add(&labels, about, Point::Histogram { buckets, sum, count, exemplars: &exemplars }, start_ms);
         }
     }
+}
+
+/// Those that were not sent yet, in order of time. Of a native histogram, which is one series, the newest: a request that is sent again would
+/// be refused for the others.
+fn newer(exemplars: &[Exemplar], than_ms: u64, native: bool) -> Vec<Exemplar> {
+    let mut newer: Vec<Exemplar> = exemplars.iter().filter(|one| one.at_ms > than_ms).copied().collect();
+    newer.sort_by_key(|one| one.at_ms);
+    if native {
+        newer.drain(..newer.len().saturating_sub(1));
+    }
+    newer
 }
 
 #[expect(clippy::cast_precision_loss, reason = "samples are floats")]
@@ -257,18 +277,28 @@ impl Maker {
             help_ref: self.symbols.number(about.help),
             unit_ref: self.symbols.number(about.unit),
         };
-        let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+        let (mut samples, mut histograms, mut told) = (Vec::new(), Vec::new(), Vec::new());
         match (point, about.bounds) {
             (Point::Number(value), _) => samples.push(v2::Sample { value, timestamp, start_timestamp }),
             (Point::Ended, None) => samples.push(v2::Sample { value: STALE, timestamp, start_timestamp }),
             (Point::Ended, Some(bounds)) => {
                 histograms.push(histogram(bounds, &[], STALE, 0, timestamp, start_timestamp));
             }
-            (Point::Histogram { buckets, sum, count }, bounds) => {
+            (Point::Histogram { buckets, sum, count, exemplars }, bounds) => {
+                told.extend(exemplars.iter().map(|one| self.exemplar(one)));
                 histograms.push(histogram(bounds.unwrap_or_default(), buckets, sum, count, timestamp, start_timestamp));
             }
         }
-        self.timeseries.push(v2::TimeSeries { labels_refs, samples, histograms, metadata: Some(metadata) });
+        let metadata = Some(metadata);
+        self.timeseries.push(v2::TimeSeries { labels_refs, samples, histograms, exemplars: told, metadata });
+    }
+
+    fn exemplar(&mut self, one: &Exemplar) -> v2::Exemplar {
+        let labels = [("span_id", one.span.to_string()), ("trace_id", one.trace.to_string())];
+        let numbers = labels.iter().flat_map(|(name, value)| [self.symbols.number(name), self.symbols.number(value)]);
+        let labels_refs = numbers.collect();
+        let timestamp = i64::try_from(one.at_ms).unwrap_or(i64::MAX);
+        v2::Exemplar { labels_refs, value: float(u128::from(one.value.0)) / 1e9, timestamp }
     }
 
     fn batch(self, shard: u16) -> Option<Batch> {

@@ -55,12 +55,12 @@ pub(super) fn body(packed: &[u8], version: Version, native: bool) -> Result<Byte
     Ok(compress(&plain))
 }
 
-/// A series as plain samples: labels ordered by name, value.
-type Line = (Vec<(String, String)>, f64);
+/// A series as plain samples: labels ordered by name, value, exemplars.
+type Line = (Vec<(String, String)>, f64, Vec<v1::Exemplar>);
 
-fn labels(kept: &v2::Request, series: &v2::TimeSeries) -> Result<Vec<(String, String)>, Unreadable> {
+fn labels(kept: &v2::Request, refs: &[u32]) -> Result<Vec<(String, String)>, Unreadable> {
     let symbol = |at: u32| kept.symbols.get(at as usize).cloned().ok_or(Unreadable);
-    let pairs = series.labels_refs.chunks_exact(2);
+    let pairs = refs.chunks_exact(2);
     if !pairs.remainder().is_empty() {
         return Err(Unreadable);
     }
@@ -72,8 +72,18 @@ fn labels(kept: &v2::Request, series: &v2::TimeSeries) -> Result<Vec<(String, St
         .collect()
 }
 
+/// The exemplars of a series, with their labels as texts.
+fn exemplars(kept: &v2::Request, series: &v2::TimeSeries) -> Result<Vec<v1::Exemplar>, Unreadable> {
+    let one = |one: &v2::Exemplar| {
+        let labels = labels(kept, &one.labels_refs)?;
+        let labels = labels.into_iter().map(|(name, value)| v1::Label { name, value }).collect();
+        Ok(v1::Exemplar { labels, value: one.value, timestamp: one.timestamp })
+    };
+    series.exemplars.iter().map(one).collect()
+}
+
 /// The classic series of a histogram: a bucket for each bound and for +Inf, sum and count.
-fn lines(labels: &[(String, String)], histogram: &v2::Histogram) -> Vec<Line> {
+fn lines(labels: &[(String, String)], histogram: &v2::Histogram, mut exemplars: Vec<v1::Exemplar>) -> Vec<Line> {
     let named = |suffix: &str, le: Option<String>| {
         let mut all: Vec<(String, String)> = labels.to_vec();
         for (name, value) in &mut all {
@@ -89,16 +99,20 @@ fn lines(labels: &[(String, String)], histogram: &v2::Histogram) -> Vec<Line> {
     let value = |count: f64| if stale { STALE } else { count };
     let (mut count, mut total) = (0_i64, 0_i64);
     let mut deltas = histogram.deltas.iter();
-    let bounds = histogram.bounds.iter().map(|bound| format!("{bound:?}")).chain(["+Inf".to_owned()]);
+    let bounds =
+        histogram.bounds.iter().map(|bound| (format!("{bound:?}"), *bound)).chain([("+Inf".to_owned(), f64::INFINITY)]);
     let mut all: Vec<Line> = bounds
-        .map(|le| {
+        .map(|(le, bound)| {
+            // What is in a bucket before is gone already.
+            let (inside, above) = std::mem::take(&mut exemplars).into_iter().partition(|one| one.value <= bound);
+            exemplars = above;
             count = count.saturating_add(deltas.next().copied().unwrap_or(0));
             total = total.saturating_add(count);
-            (named("_bucket", Some(le)), value(float(total.unsigned_abs())))
+            (named("_bucket", Some(le)), value(float(total.unsigned_abs())), inside)
         })
         .collect();
-    all.push((named("_sum", None), histogram.sum));
-    all.push((named("_count", None), value(float(histogram.count.unwrap_or(0)))));
+    all.push((named("_sum", None), histogram.sum, Vec::new()));
+    all.push((named("_count", None), value(float(histogram.count.unwrap_or(0))), Vec::new()));
     all
 }
 
@@ -116,49 +130,58 @@ fn classic(kept: &v2::Request) -> Result<v2::Request, Unreadable> {
     let mut symbols = Symbols::default();
     let mut timeseries = Vec::new();
     for series in &kept.timeseries {
-        let labels = labels(kept, series)?;
+        let labels = labels(kept, &series.labels_refs)?;
         let text = |at: u32| kept.symbols.get(at as usize).map_or("", String::as_str);
         let metadata = series.metadata.map(|metadata| v2::Metadata {
             kind: metadata.kind,
             help_ref: symbols.number(text(metadata.help_ref)),
             unit_ref: symbols.number(text(metadata.unit_ref)),
         });
-        let mut add = |labels: &[(String, String)], sample| {
+        let mut add = |labels: &[(String, String)], sample, exemplars: Vec<v1::Exemplar>| {
+            let exemplars = exemplars.iter().map(|one| numbered(one, &mut symbols)).collect();
             let labels_refs = labels.iter().flat_map(|(name, value)| [symbols.number(name), symbols.number(value)]);
             let labels_refs = labels_refs.collect();
-            timeseries.push(v2::TimeSeries { labels_refs, samples: vec![sample], histograms: Vec::new(), metadata });
+            let (samples, histograms) = (vec![sample], Vec::new());
+            timeseries.push(v2::TimeSeries { labels_refs, samples, histograms, exemplars, metadata });
         };
-        series.samples.iter().for_each(|sample| add(&labels, *sample));
+        series.samples.iter().for_each(|sample| add(&labels, *sample, Vec::new()));
         for histogram in &series.histograms {
-            for (labels, value) in lines(&labels, histogram) {
+            for (labels, value, exemplars) in lines(&labels, histogram, exemplars(kept, series)?) {
                 let (timestamp, start_timestamp) = (histogram.timestamp, histogram.start_timestamp);
-                add(&labels, v2::Sample { value, timestamp, start_timestamp });
+                add(&labels, v2::Sample { value, timestamp, start_timestamp }, exemplars);
             }
         }
     }
     Ok(v2::Request { symbols: symbols.into_list(), timeseries })
 }
 
+fn numbered(one: &v1::Exemplar, symbols: &mut Symbols) -> v2::Exemplar {
+    let numbers = one.labels.iter().flat_map(|label| [symbols.number(&label.name), symbols.number(&label.value)]);
+    v2::Exemplar { labels_refs: numbers.collect(), value: one.value, timestamp: one.timestamp }
+}
+
 /// The same as 1.0, metadata once a family.
 fn older(kept: &v2::Request) -> Result<v1::WriteRequest, Unreadable> {
     let mut families = BTreeMap::new();
     let mut timeseries = Vec::new();
-    let mut add = |labels: Vec<(String, String)>, value, timestamp| {
+    let mut add = |labels: Vec<(String, String)>, value, timestamp, exemplars| {
         let labels = labels.into_iter().map(|(name, value)| v1::Label { name, value }).collect();
-        timeseries.push(v1::TimeSeries { labels, samples: vec![v1::Sample { value, timestamp }] });
+        timeseries.push(v1::TimeSeries { labels, samples: vec![v1::Sample { value, timestamp }], exemplars });
     };
     for series in &kept.timeseries {
-        let labels = labels(kept, series)?;
+        let labels = labels(kept, &series.labels_refs)?;
         if let (Some(metadata), Some((_, family))) =
             (series.metadata, labels.iter().find(|(name, _)| name == "__name__"))
         {
             families.entry(family.clone()).or_insert(metadata);
         }
         for histogram in &series.histograms {
-            lines(&labels, histogram).into_iter().for_each(|(labels, value)| add(labels, value, histogram.timestamp));
+            for (labels, value, exemplars) in lines(&labels, histogram, exemplars(kept, series)?) {
+                add(labels, value, histogram.timestamp, exemplars);
+            }
         }
         for sample in &series.samples {
-            add(labels.clone(), sample.value, sample.timestamp);
+            add(labels.clone(), sample.value, sample.timestamp, Vec::new());
         }
     }
     let text = |at: u32| kept.symbols.get(at as usize).cloned().unwrap_or_default();

@@ -39,6 +39,8 @@ pub(super) mod v2 {
         pub(in super::super) samples: Vec<Sample>,
         #[prost(message, repeated, tag = "3")]
         pub(in super::super) histograms: Vec<Histogram>,
+        #[prost(message, repeated, tag = "4")]
+        pub(in super::super) exemplars: Vec<Exemplar>,
         #[prost(message, optional, tag = "5")]
         pub(in super::super) metadata: Option<Metadata>,
     }
@@ -53,6 +55,17 @@ pub(super) mod v2 {
         /// Likewise; 0: not known.
         #[prost(int64, tag = "3")]
         pub(in super::super) start_timestamp: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in super::super) struct Exemplar {
+        /// Pairs of symbols, ordered by name.
+        #[prost(uint32, repeated, tag = "1")]
+        pub(in super::super) labels_refs: Vec<u32>,
+        #[prost(double, tag = "2")]
+        pub(in super::super) value: f64,
+        #[prost(int64, tag = "3")]
+        pub(in super::super) timestamp: i64,
     }
 
     #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -116,6 +129,18 @@ pub(super) mod v1 {
         pub(in super::super) labels: Vec<Label>,
         #[prost(message, repeated, tag = "2")]
         pub(in super::super) samples: Vec<Sample>,
+        #[prost(message, repeated, tag = "3")]
+        pub(in super::super) exemplars: Vec<Exemplar>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in super::super) struct Exemplar {
+        #[prost(message, repeated, tag = "1")]
+        pub(in super::super) labels: Vec<Label>,
+        #[prost(double, tag = "2")]
+        pub(in super::super) value: f64,
+        #[prost(int64, tag = "3")]
+        pub(in super::super) timestamp: i64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -26,13 +26,25 @@ fn histogram_sample(labels: &str, counts: &[u64]) -> Sample {
     buckets.iter_mut().zip(counts).for_each(|(bucket, count)| *bucket = *count);
     let series = Series { metric: Metric::DbClientOperationDuration, service: symbol("shop"), labels: Vec::new() };
     let value = Value::Histogram { buckets, sum: 2_500_000_000, count: counts.iter().sum() };
-    Sample { series: Arc::new(series), labels: labels.into(), created: redtap_stages::time::Nanos(1_000_000), value }
+    Sample {
+        series: Arc::new(series),
+        labels: labels.into(),
+        created: redtap_stages::time::Nanos(1_000_000),
+        value,
+        exemplars: Vec::new(),
+    }
 }
 
 fn counter_sample(labels: &str, count: u64) -> Sample {
     let series = Series { metric: Metric::ServiceGraphRequests, service: symbol("shop"), labels: Vec::new() };
     let created = redtap_stages::time::Nanos(2_000_000);
-    Sample { series: Arc::new(series), labels: labels.into(), created, value: Value::Count(count) }
+    Sample {
+        series: Arc::new(series),
+        labels: labels.into(),
+        created,
+        value: Value::Count(count),
+        exemplars: Vec::new(),
+    }
 }
 
 fn gathered(at_ms: i64, samples: Vec<Sample>) -> Gathered {
@@ -214,4 +226,54 @@ fn what_was_never_packed_is_unreadable() {
     assert!(body(&packed, Version::V2, false).is_err() && body(&packed, Version::V1, false).is_err());
     // A claim of more than fits.
     assert!(unpack(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0]).is_err());
+}
+
+#[test]
+fn exemplars_go_once_in_order_of_time_with_the_bucket_they_are_in() {
+    use crate::registry::Exemplar;
+    use redtap_stages::flow::trace::{SpanId, TraceId};
+    use redtap_stages::time::Nanos;
+    let exemplar = |bucket, millis: u64, at_ms| Exemplar {
+        trace: TraceId::ONE,
+        span: SpanId::new(at_ms).unwrap(),
+        said: true,
+        bucket,
+        value: Nanos::from_millis(millis),
+        ended: Nanos::ZERO,
+        at_ms,
+    };
+    // Buckets up to 1, 5 and 10 ms.
+    let with = |exemplars| {
+        let mut sample = histogram_sample("service_name=\"shop\"", &[1, 1, 1]);
+        sample.exemplars = exemplars;
+        sample
+    };
+    let told = |batches: &[Batch]| -> Vec<(String, f64, i64)> {
+        let request = decoded(&batches[0], false);
+        let of = |series: &v2::TimeSeries| {
+            let le = labels(&request, series).split(',').find(|label| label.starts_with("le=")).map(str::to_owned);
+            series.exemplars.iter().map(|one| (le.clone().unwrap(), one.value, one.timestamp)).collect::<Vec<_>>()
+        };
+        request.timeseries.iter().flat_map(of).collect()
+    };
+    let mut collector = Collector::new(shape(false));
+    let both = vec![exemplar(0, 1, 70), exemplar(2, 7, 60)];
+    let first = collector.collect(&gathered(1_000, vec![with(both.clone())]));
+    assert_eq!(told(&first), [("le=0.001".to_owned(), 0.001, 70), ("le=0.01".to_owned(), 0.007, 60)]);
+    let older = v1::WriteRequest::decode(
+        snap::raw::Decoder::new()
+            .decompress_vec(&body(&first[0].packed, Version::V1, false).unwrap())
+            .unwrap()
+            .as_slice(),
+    )
+    .unwrap();
+    let in_v1: Vec<_> = older.timeseries.iter().flat_map(|series| &series.exemplars).collect();
+    let pairs: Vec<_> = in_v1[0].labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+    assert_eq!(pairs, [("span_id", "0000000000000046"), ("trace_id", "00000000000000000000000000000001")]);
+    assert_eq!(in_v1.len(), 2);
+    let again = collector.collect(&gathered(2_000, vec![with(both)]));
+    assert_eq!(told(&again), []);
+    // One that is older than what was sent is left out.
+    let third = collector.collect(&gathered(3_000, vec![with(vec![exemplar(1, 4, 65), exemplar(2, 8, 80)])]));
+    assert_eq!(told(&third), [("le=0.01".to_owned(), 0.008, 80)]);
 }
