@@ -263,7 +263,7 @@ pub const KEYS: &[Key] = &[
         "15s",
         "How often agents are scraped, or write to it: 1s to 10m; steps of reports are no shorter.",
     ),
-    one("ui.query_timeout", "10s", "How long one query may take: 100ms to 5m."),
+    one("ui.query_timeout", "8s", "How long one query may take: 100ms to 9s, as long as all of a report may."),
     one("ui.query_basic_user", "", "User for basic authentication."),
     one("ui.query_basic_password", "", "Its password; never shown."),
     one("ui.query_basic_password_file", "", "File that holds the password, read for each query."),
