@@ -7,7 +7,8 @@
 //! Life cycle: [`Fleet::new`], then a question whenever somebody looks. One report is made at a time, so that the engine has at most
 //! [`engine::AT_A_TIME`] queries of ours; the next finds in the cache what they share.
 //!
-//! A report has at most [`MAX_QUERIES`] queries, whatever there is to report. Absent: writing, the agent's own history, native
+//! A report has at most [`MAX_QUERIES`] queries, whatever there is to report, and [`REPORT_WITHIN`] for all of them and for waiting its
+//! turn: then it is given up, and its queries with it. What was answered until then is in the cache for who asks again. Absent: writing, the agent's own history, native
 //! histograms, a state that outlives the process.
 
 mod edges;
@@ -16,6 +17,7 @@ mod gains;
 mod promql;
 
 use crate::export::client::{Client, ClientError, ClientSettings};
+use crate::http::guard::REQUEST_WITHIN;
 use crate::history::{self, Recorded, View, floor, wall_seconds};
 use crate::reports::{Making, Range, ReportError, Reports, ServiceReport, Services, Topology};
 use edges::{Answers, Buckets};
@@ -24,11 +26,16 @@ use gains::{Gains, Steps};
 use promql::{Matchers, Whole, Window, equal, spelled};
 use redtap_stages::metric::{Entry, Kind, Metric, Source, TABLE};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::time::Duration;
 
 /// Most queries of one report.
 pub const MAX_QUERIES: usize = 1 + 2 * TABLE.len();
 /// Most steps of a range.
 pub const MAX_STEPS: u32 = 120;
+/// Longest time until a report is made or given up: less than [`REQUEST_WITHIN`], so that who asked is told.
+pub const REPORT_WITHIN: Duration = Duration::from_secs(9);
+const _: () = assert!(REPORT_WITHIN.as_secs() < REQUEST_WITHIN.as_secs());
 /// Longest range, seconds: 31 days.
 pub const MAX_RANGE: u32 = 31 * 86_400;
 /// Lengths that steps may have, seconds.
@@ -71,6 +78,13 @@ impl Fleet {
     #[must_use]
     pub fn engine(&self) -> String {
         self.engine.address()
+    }
+
+    /// The report, or that it takes too long.
+    async fn in_time<T>(&self, making: impl Future<Output = Result<T, ReportError>>) -> Result<T, ReportError> {
+        tokio::time::timeout(REPORT_WITHIN, making)
+            .await
+            .unwrap_or_else(|_| Err(ReportError::Late { engine: self.engine(), seconds: REPORT_WITHIN.as_secs() }))
     }
 
     fn range_at(&self, now: i64, seconds: u32, until: Option<i64>) -> Result<Range, ReportError> {
@@ -250,16 +264,16 @@ impl Reports for Fleet {
     }
 
     fn services(&self, range: Range) -> Making<'_, Services> {
-        Box::pin(self.services_of(range))
+        Box::pin(self.in_time(self.services_of(range)))
     }
 
     fn service(&self, name: &str, range: Range) -> Making<'_, Option<ServiceReport>> {
         let name = name.to_owned();
-        Box::pin(async move { self.service_of(&name, range).await })
+        Box::pin(async move { self.in_time(self.service_of(&name, range)).await })
     }
 
     fn topology(&self, range: Range) -> Making<'_, Topology> {
-        Box::pin(self.topology_of(range))
+        Box::pin(self.in_time(self.topology_of(range)))
     }
 
     fn source(&self) -> &'static str {
@@ -306,7 +320,6 @@ fn recorded(range: Range, agents: Option<&std::sync::Arc<Vec<engine::Row>>>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn fleet(interval: u32) -> Fleet {
         let url = "http://127.0.0.1:1".parse().unwrap();

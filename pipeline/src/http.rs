@@ -37,6 +37,9 @@ use std::time::Duration;
 pub const MAX_CONNECTIONS: usize = 128;
 /// Most connections that wait in the kernel to be accepted.
 pub const BACKLOG: u32 = 1_024;
+/// Bytes of an answer that the kernel is asked to keep of each connection (it takes twice as many), so that clients that take nothing
+/// cost little of its memory.
+pub const SEND_BUFFER: u32 = 128 * 1024;
 /// Most answers of `/metrics` that are being made or sent.
 pub const MAX_SCRAPES: usize = 4;
 /// Most reports that are being made.
@@ -182,6 +185,8 @@ fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
     let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
     // Connections of an agent that was stopped a moment ago are no obstacle.
     socket.set_reuseaddr(true)?;
+    // Accepted connections have it from here.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

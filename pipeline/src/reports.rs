@@ -243,6 +243,17 @@ pub enum ReportError {
         /// What it or the network said.
         why: String,
     },
+    /// The engine's answers did not all come in time.
+    #[error(
+        "{engine} did not answer all queries of this report within {seconds} s; ask for a shorter range, narrow what is shown with \
+         ui.query_labels, or see what keeps the engine busy"
+    )]
+    Late {
+        /// Its address, without credentials.
+        engine: String,
+        /// How long it had, seconds.
+        seconds: u64,
+    },
 }
 
 /// A report that is being made.

@@ -419,6 +419,7 @@ impl SelfMetrics {
             for (reason, count) in [
                 ("timeout", &http.connections.timed_out),
                 ("oversized", &http.connections.oversized),
+                ("slow", &http.connections.slow),
                 ("crowded", &http.connections.crowded),
             ] {
                 self.counter("redtap_http_connections_closed_total", vec![("reason", reason.to_owned())], load(count));

@@ -7,7 +7,7 @@
 //! Absent: trying again (who looks at a page does), redirections, native histograms.
 
 use crate::clock;
-use crate::export::client::{Client, Outcome, Request, Retryable, shown};
+use crate::export::client::{Client, Failure, Outcome, Request, Retryable, shown};
 use crate::reports::{Range, ReportError};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -245,6 +245,10 @@ fn put(answers: &mut [Rows], at: usize, rows: Rows) {
 fn read(outcome: Outcome) -> Result<(Vec<Row>, usize), String> {
     let answer = match outcome {
         Outcome::Delivered(answer) => answer,
+        Outcome::Retry { why: Failure::Timeout, .. } => {
+            let remedy = "ask for a shorter range, narrow what is shown with ui.query_labels, or give it longer with ui.query_timeout";
+            return Err(format!("{}; {remedy}", Failure::Timeout));
+        }
         Outcome::Retry { why, .. } => return Err(format!("{why}; is it up, and is ui.query_url right?")),
         Outcome::Refused { status, said, .. } => return Err(refusal(status, &said)),
     };

@@ -1,6 +1,7 @@
 //! The reports over HTTP: `/api/v1/services`, `/api/v1/services/{name}`, `/api/v1/topology`. `docs/api.md` has their shapes.
 //!
-//! A report is made on a thread of its own, so that the other answers need not wait for it.
+//! A report is made on a thread of its own, so that the other answers need not wait for it. Who goes away before it is made takes it
+//! along: it is given up where it next waits for an engine, and its place is free.
 
 use super::routes::Shown;
 use crate::reports::{Range, ReportError, Reports};
@@ -66,6 +67,7 @@ impl From<Failure> for Refusal {
         match failure {
             Failure::Report(error @ ReportError::Range { .. }) => (StatusCode::BAD_REQUEST, error.to_string()),
             Failure::Report(error @ ReportError::Engine { .. }) => (StatusCode::BAD_GATEWAY, error.to_string()),
+            Failure::Report(error @ ReportError::Late { .. }) => (StatusCode::GATEWAY_TIMEOUT, error.to_string()),
             Failure::Refused(refusal) => refusal,
         }
     }
@@ -93,9 +95,16 @@ where
         return shown.busy("too many reports at a time");
     };
     let runtime = tokio::runtime::Handle::current();
+    // Dropped with this future, which ends with the connection.
+    let (_wanted, gone) = tokio::sync::oneshot::channel::<()>();
     let made = tokio::task::spawn_blocking(move || {
         let _place = place;
-        runtime.block_on(make(&*reports, range))
+        runtime.block_on(async {
+            tokio::select! {
+                made = make(&*reports, range) => made,
+                _ = gone => Err(Failure::Refused((StatusCode::REQUEST_TIMEOUT, "nobody waits for this".to_owned()))),
+            }
+        })
     });
     match made.await {
         Ok(Ok(mut text)) => {

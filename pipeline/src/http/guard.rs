@@ -3,6 +3,10 @@
 //! A wrapper around the listener and its streams, so that what serves HTTP need not know of it. It is outside of TLS: what it
 //! counts and times is what HTTP sees, whatever is said on the wire meanwhile.
 //!
+//! An answer has to be taken, too: a client may keep one waiting for [`ANSWER_WITHIN`] in all, and a second longer for each
+//! [`ANSWER_RATE`] bytes. So a client that takes a little now and then holds neither its connection nor a place among the scrapes.
+//! Time in which there is nothing to send (a live tail) does not count.
+//!
 //! When all places are taken and somebody waits for one, a connection that gets no answer any further for [`PATIENCE`] makes
 //! room: hundreds of clients that are slow on purpose delay others by seconds, and do not lock them out.
 
@@ -28,6 +32,10 @@ pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time that a connection may lie idle, or that a client may take nothing of an answer.
 pub const IDLE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a client may keep an answer waiting in all, before what [`ANSWER_RATE`] grants: as long as a scraper waits by default.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of an answer whose taking grants a second more, for large answers over slow lines.
+pub const ANSWER_RATE: u64 = 64 * 1024;
 /// How long a connection may go without sending anything of an answer while others wait for its place.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -42,6 +50,8 @@ pub struct GuardCounters {
     pub timed_out: AtomicU64,
     /// Closed because a request was larger than [`MAX_REQUEST_BYTES`].
     pub oversized: AtomicU64,
+    /// Closed because an answer was taken too slowly.
+    pub slow: AtomicU64,
     /// Closed because others waited for their place.
     pub crowded: AtomicU64,
 }
@@ -118,9 +128,48 @@ pub struct GuardedStream {
     /// When it was accepted, or when something of an answer was last sent.
     moved: Instant,
     request_bytes: usize,
+    taking: Taking,
     crowd: Arc<Crowd>,
     counters: Arc<HttpCounters>,
     _place: OwnedSemaphorePermit,
+}
+
+/// How an answer is taken: what the client got of it, and how long it kept it waiting.
+#[derive(Debug, Default)]
+struct Taking {
+    sent: u64,
+    /// In all, but for the wait that lasts.
+    waited: Duration,
+    /// Since when a write waits for the client.
+    since: Option<Instant>,
+}
+
+impl Taking {
+    /// A write waits.
+    fn waits(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Something was taken.
+    fn took(&mut self, now: Instant, bytes: usize) {
+        if let Some(since) = self.since.take() {
+            self.waited = self.waited.saturating_add(now.duration_since(since));
+        }
+        self.sent = self.sent.saturating_add(bytes as u64);
+    }
+
+    /// A request begins; not if it comes while the answer to the one before still waits.
+    fn begins(&mut self) {
+        if self.since.is_none() {
+            *self = Self::default();
+        }
+    }
+
+    /// When the client has kept the answer waiting for too long; none while it does not.
+    fn until(&self) -> Option<Instant> {
+        let granted = ANSWER_WITHIN.saturating_add(Duration::from_secs(self.sent / ANSWER_RATE));
+        self.since.map(|since| since + granted.saturating_sub(self.waited))
+    }
 }
 
 impl GuardedStream {
@@ -136,6 +185,7 @@ impl GuardedStream {
             deadline,
             moved: deadline - REQUEST_WITHIN,
             request_bytes: 0,
+            taking: Taking::default(),
             crowd: Arc::clone(crowd),
             counters: Arc::clone(counters),
             _place: place,
@@ -147,6 +197,7 @@ impl GuardedStream {
     fn set_alarm(&mut self) {
         let busy = self.counters.connections.open.load(Ordering::Relaxed) >= self.crowd.busy;
         let due = if busy { self.deadline.min(now() + PATIENCE) } else { self.deadline };
+        let due = self.taking.until().map_or(due, |until| due.min(until));
         self.alarm.as_mut().reset(due);
     }
 
@@ -159,6 +210,10 @@ impl GuardedStream {
                 connections.timed_out.fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
             }
+            if self.taking.until().is_some_and(|until| now >= until) {
+                connections.slow.fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
+            }
             if self.crowd.waits.load(Ordering::Relaxed) && now.duration_since(self.moved) >= PATIENCE {
                 connections.crowded.fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(io::Error::from(io::ErrorKind::ConnectionAborted));
@@ -169,11 +224,19 @@ impl GuardedStream {
     }
 
     fn wrote(&mut self, wrote: &Poll<io::Result<usize>>) {
-        if matches!(wrote, Poll::Ready(Ok(1..))) {
-            self.request_bytes = 0;
-            self.moved = now();
-            self.deadline = self.moved + IDLE_WITHIN;
-            self.set_alarm();
+        match wrote {
+            Poll::Ready(Ok(bytes @ 1..)) => {
+                self.request_bytes = 0;
+                self.moved = now();
+                self.deadline = self.moved + IDLE_WITHIN;
+                self.taking.took(self.moved, *bytes);
+                self.set_alarm();
+            }
+            Poll::Pending if self.taking.since.is_none() => {
+                self.taking.waits(now());
+                self.set_alarm();
+            }
+            _ => {}
         }
     }
 }
@@ -203,6 +266,7 @@ impl AsyncRead for GuardedStream {
             let read = buffer.filled().len().saturating_sub(before);
             if this.request_bytes == 0 && read > 0 {
                 this.deadline = now() + REQUEST_WITHIN;
+                this.taking.begins();
                 this.set_alarm();
             }
             this.request_bytes = this.request_bytes.saturating_add(read);

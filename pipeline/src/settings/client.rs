@@ -14,10 +14,18 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Longest time that one request may be given.
+const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// The receiver of `section`; none if its `url` is empty. The other keys are checked all the same.
 pub(super) fn client(reader: &mut Reader<'_>, section: &str) -> Option<ClientSettings> {
+    client_within(reader, section, MAX_TIMEOUT)
+}
+
+/// The same, of one that may take at most so long.
+pub(super) fn client_within(reader: &mut Reader<'_>, section: &str, most: Duration) -> Option<ClientSettings> {
     let url = reader.url(&key(section, "url"));
-    let way = Way::read(reader, section);
+    let way = Way::read_within(reader, section, most);
     Some(way.to(url?))
 }
 
@@ -34,8 +42,12 @@ pub(super) struct Way {
 impl Way {
     /// That of `section`.
     pub(super) fn read(reader: &mut Reader<'_>, section: &str) -> Self {
+        Self::read_within(reader, section, MAX_TIMEOUT)
+    }
+
+    fn read_within(reader: &mut Reader<'_>, section: &str, most: Duration) -> Self {
         let key = |name: &str| key(section, name);
-        let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=Duration::from_secs(300));
+        let timeout = reader.duration(&key("timeout"), Duration::from_millis(100)..=most);
         let auth = auth(reader, section);
         let headers = headers(reader, &key("headers"));
         let identity = identity(reader, section);

@@ -47,11 +47,14 @@ const fn table(path: &'static str, help: &'static str) -> Key {
 /// what the receiver is called. [`super::client`] reads them.
 macro_rules! receiver {
     ($before:literal, $who:literal) => {
+        receiver!($before, $who, "10s", "5m.")
+    };
+    ($before:literal, $who:literal, $timeout:literal, $most:literal) => {
         &[
             one(
                 concat!($before, "timeout"),
-                "10s",
-                concat!("How long one request to the ", $who, " may take, until the end of the answer: 100ms to 5m."),
+                $timeout,
+                concat!("How long one request to the ", $who, " may take, until the end of the answer: 100ms to ", $most),
             ),
             one(concat!($before, "basic_user"), "", "User for basic authentication."),
             one(concat!($before, "basic_password"), "", "Its password; never shown."),
@@ -129,7 +132,7 @@ const GROUPS: &[&[Key]] = &[
     REMOTE_WRITE_TABLES,
     OTLP_TABLES,
     UI,
-    receiver!("ui.query_", "engine"),
+    receiver!("ui.query_", "engine", "8s", "9s, as long as all of a report may."),
     UI_TABLES,
     LOG,
 ];

@@ -1,13 +1,13 @@
 //! Section `ui`: where the reports come from, if not from the agent's own history.
 
-use super::client::client;
+use super::client::client_within;
 use super::read::Reader;
-use crate::fleet::FleetSettings;
+use crate::fleet::{FleetSettings, REPORT_WITHIN};
 use std::time::Duration;
 
 /// The section; none if no URL is given.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<FleetSettings> {
-    let client = client(reader, "ui.query_");
+    let client = client_within(reader, "ui.query_", REPORT_WITHIN);
     let interval = reader.duration("ui.query_interval", Duration::from_secs(1)..=Duration::from_secs(600));
     let labels = reader.table("ui.query_labels");
     for (name, value) in &labels {
@@ -55,10 +55,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_by_its_key() {
-        let text = "[ui]\nquery_url = \"ftp://x\"\nquery_interval = \"0s\"\nquery_basic_password = \"p\"\n\
+        let text = "[ui]\nquery_url = \"ftp://x\"\nquery_interval = \"0s\"\nquery_timeout = \"10s\"\nquery_basic_password = \"p\"\n\
                     [ui.query_labels]\n\"a b\" = \"a\"\n";
         let mut keys = settings(text).unwrap_err();
         keys.sort();
-        assert_eq!(keys, ["ui.query_basic_password", "ui.query_interval", "ui.query_labels.a b", "ui.query_url"]);
+        assert_eq!(keys, ["ui.query_basic_password", "ui.query_interval", "ui.query_labels.a b", "ui.query_timeout", "ui.query_url"]);
     }
 }
