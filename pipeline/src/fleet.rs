@@ -17,8 +17,8 @@ mod gains;
 mod promql;
 
 use crate::export::client::{Client, ClientError, ClientSettings};
-use crate::http::guard::REQUEST_WITHIN;
 use crate::history::{self, Recorded, View, floor, wall_seconds};
+use crate::http::guard::REQUEST_WITHIN;
 use crate::reports::{Making, Range, ReportError, Reports, ServiceReport, Services, Topology};
 use edges::{Answers, Buckets};
 use engine::{Engine, Question};

@@ -59,6 +59,9 @@ mod tests {
                     [ui.query_labels]\n\"a b\" = \"a\"\n";
         let mut keys = settings(text).unwrap_err();
         keys.sort();
-        assert_eq!(keys, ["ui.query_basic_password", "ui.query_interval", "ui.query_labels.a b", "ui.query_timeout", "ui.query_url"]);
+        assert_eq!(
+            keys,
+            ["ui.query_basic_password", "ui.query_interval", "ui.query_labels.a b", "ui.query_timeout", "ui.query_url"]
+        );
     }
 }
