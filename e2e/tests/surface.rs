@@ -23,6 +23,7 @@ use redtap_e2e::servers::store::{Product, Store};
 use redtap_e2e::servers::webhook::Webhook;
 use redtap_e2e::{can_run, can_run_with};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -226,9 +227,29 @@ fn curl(sandbox: &Sandbox, arguments: &[&str]) -> String {
     sandbox.run_outside("curl", &all).unwrap()
 }
 
+/// What `redtap tail` says until the first call, and what it complains of; nginx is asked meanwhile.
+fn tail(sandbox: &Sandbox, nginx: &Nginx, arguments: &[&str]) -> (String, String) {
+    let mut tail = Command::new("timeout")
+        .arg("30")
+        .arg(binary())
+        .args(["tail", "--json", "--limit", "1"])
+        .args(arguments)
+        .current_dir(sandbox.folder())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while tail.try_wait().unwrap().is_none() {
+        sandbox.run("curl", &["-s", "-o", "/dev/null", &nginx.url("/")]).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let said = tail.wait_with_output().unwrap();
+    (String::from_utf8_lossy(&said.stdout).into_owned(), String::from_utf8_lossy(&said.stderr).into_owned())
+}
+
 #[test]
 fn listens_on_loopback_unless_told_and_then_asks_for_its_token_over_tls() {
-    if !can_run(&["curl", "openssl"]) {
+    if !can_run(&["curl", "openssl", "nginx", "script", "stty"]) {
         return;
     }
     let sandbox = Sandbox::new("surface").unwrap();
@@ -262,6 +283,9 @@ fn listens_on_loopback_unless_told_and_then_asks_for_its_token_over_tls() {
                 "/CN=localhost",
                 "-addext",
                 "subjectAltName=DNS:localhost",
+                // As docs/surface.md says: one that is its own authority may not be a server's (RFC 5280, section 4.2.1.9).
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
                 "-keyout",
                 key,
                 "-out",
@@ -270,6 +294,7 @@ fn listens_on_loopback_unless_told_and_then_asks_for_its_token_over_tls() {
         )
         .unwrap();
     sandbox.write("token", "e2e-token-0123456789\n").unwrap();
+    sandbox.write("wrong", "e2e-token-0123456788\n").unwrap();
     let config = format!(
         "[http]\nallow_remote = true\ntoken_file = \"token\"\ntls_cert = \"{cert}\"\ntls_key = \"{key}\"\nhosts = [\"redtap.example\"]\n"
     );
@@ -319,6 +344,38 @@ fn listens_on_loopback_unless_told_and_then_asks_for_its_token_over_tls() {
         all.extend(arguments.iter().map(String::as_str));
         assert_eq!(curl(&sandbox, &all), wanted, "{arguments:?}\n{}", log());
     }
+    let nginx = Nginx::start(&sandbox, 1).unwrap();
+    for (trust, token, wanted) in [
+        (cert, "token", Ok("GET")),
+        (cert, "wrong", Err("a token is needed")),
+        ("/etc/ssl/certs/ca-certificates.crt", "token", Err("its certificate trusted (--ca FILE)")),
+    ] {
+        let arguments = ["--url", &url(""), "--ca", trust, "--token-file", token];
+        let (said, complaint) = tail(&sandbox, &nginx, &arguments);
+        match wanted {
+            Ok(word) => assert!(said.contains(word), "{said}{complaint}\n{}", log()),
+            Err(word) => assert!(said.is_empty() && complaint.contains(word), "{said}{complaint}"),
+        }
+        assert!(!complaint.contains("e2e-token"), "{complaint}");
+    }
+    let top = format!("{} top --url {} --ca {cert} --token-file token", binary().display(), url(""));
+    let screen = sandbox.folder().join("screen");
+    let mut terminal = Command::new("timeout")
+        .args(["30", "script", "-qec", &format!("stty rows 24 cols 80; exec {top}"), "/dev/null"])
+        .current_dir(sandbox.folder())
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::fs::File::create(&screen).unwrap())
+        .spawn()
+        .unwrap();
+    let shown = || String::from_utf8_lossy(&std::fs::read(&screen).unwrap()).into_owned();
+    let seen = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        shown().contains("nginx")
+    });
+    assert!(seen && shown().contains(&url("")), "{}", shown());
+    terminal.stdin.take().unwrap().write_all(b"q").unwrap();
+    assert!(terminal.wait().unwrap().success());
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success(), "{}", log());

@@ -9,13 +9,12 @@ mod source;
 pub(super) mod text;
 
 use super::Probing;
-use super::agent::Reach;
+use super::agent::{Reach, Which};
 use super::signals::Signals;
 use anyhow::{Result, bail};
 use redtap::calls::filter::CallFilter;
 use source::{Agent, Next, Own, Source};
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use text::Style;
@@ -26,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   redtap tail --service shop --protocol redis --side client
   redtap tail --json --limit 100 | jq .target   one object of JSON a line
   redtap tail --trace 4bf92f3577b34da6a3ce929d0e0e4736
+  redtap tail --url https://host:9464 --ca ca.pem --token-file token   an agent elsewhere
   redtap tail --own --process nginx             without an agent: with a probe of its own (as root)";
 
 /// What `tail` takes.
@@ -65,9 +65,8 @@ pub(super) struct Tail {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
-    /// Where the agent's HTTP endpoint is; otherwise as configured.
-    #[arg(long, value_name = "ADDR", conflicts_with = "own")]
-    address: Option<SocketAddr>,
+    #[command(flatten)]
+    which: Which,
     /// Watch with a probe of its own instead of asking an agent. Needs root.
     #[arg(long)]
     own: bool,
@@ -108,7 +107,7 @@ pub(super) fn tail(options: &Tail) -> Result<ExitCode> {
     let source: Box<dyn Source> = if options.own {
         Box::new(Own::start(&settings, filter)?)
     } else {
-        Box::new(Agent::ask(&Reach::of(options.address, &settings)?, &conditions)?)
+        Box::new(Agent::ask(&Reach::of(&options.which, &settings)?, &conditions)?)
     };
     show(source, signals, options)
 }

@@ -6,7 +6,7 @@
 //! signal, an error or a panic.
 //!
 //! Bounds: one question at a time, answers of [`source::MAX_ANSWER`] bytes, [`fetch::CALLS`] calls.
-//! Absent: anything that changes the agent; agents that speak TLS.
+//! Absent: anything that changes the agent.
 
 mod fetch;
 mod rows;
@@ -15,6 +15,7 @@ mod source;
 mod state;
 
 use super::Probing;
+use super::agent::Which;
 use super::signals::Signals;
 use anyhow::{Context as _, Result, ensure};
 use fetch::Fetcher;
@@ -23,7 +24,6 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use source::{Agent, Own, Source};
 use state::State;
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const EXAMPLES: &str = "Examples:
   redtap top                                     what the running agent sees
   redtap top --address 127.0.0.1:8080 --last 15m
+  redtap top --url https://host:9464 --ca ca.pem --token-file token   an agent elsewhere
   redtap top --own --process nginx               without an agent: with a probe of its own (as root)
 
 Keys: 1 services, 2 endpoints, 3 edges, 4 calls; / filters, s sorts, r turns the order, ? helps,
@@ -44,9 +45,8 @@ Colours are left out where NO_COLOR is set.";
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Top {
-    /// Where the agent's HTTP endpoint is; otherwise as configured.
-    #[arg(long, value_name = "ADDR", conflicts_with = "own")]
-    address: Option<SocketAddr>,
+    #[command(flatten)]
+    which: Which,
     /// Watch with a probe of its own instead of asking an agent. Needs root.
     #[arg(long)]
     own: bool,
@@ -79,7 +79,7 @@ pub(super) fn top(options: &Top) -> Result<ExitCode> {
     let settings = options.probing.load()?.settings;
     let stop = Signals::listen()?.into_flag(None)?;
     let source: Box<dyn Source> =
-        if options.own { Box::new(Own::start(&settings)?) } else { Box::new(Agent::of(options.address, &settings)?) };
+        if options.own { Box::new(Own::start(&settings)?) } else { Box::new(Agent::of(&options.which, &settings)?) };
     let mut state = State::new(source.name(), options.last, colours());
     let fetcher = Fetcher::start(source, state.wish()).context("cannot start a thread")?;
     // From here on a panic restores the terminal as well.

@@ -22,6 +22,7 @@ mod tls;
 
 pub use answer::{Answer, Failure, MAX_ANSWER, MAX_REASON, Outcome};
 pub use secret::{MAX_SECRET, Secret};
+pub use tls::config as tls_config;
 
 use crate::clock;
 use answer::Meaning;

@@ -10,12 +10,17 @@
 //! 3. so much is taken from what that server's agents counted of callers that they do not watch: first of those that bear
 //!    the client's name, then of those that bear a name of its host, then of `user`. What is left are other callers.
 //!
+//! `index` finds who may be meant without going through all: the work grows with the edges, not with their square.
+//!
 //! Where a name cannot be resolved nothing is taken: the edge is then shown from both ends. A remainder that the different moments
 //! of samples explain ([`Answers::ends`]) is not shown. Bounds: those of the answers.
+
+mod index;
 
 use super::engine::Row;
 use super::gains::whole;
 use crate::history::{Bounds, Durations, Edges, Gain, Sums};
+use index::Index;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of callers that nothing is known of.
@@ -122,7 +127,13 @@ impl Fleet {
     /// least so often, on the host of that name or address.
     ///
     /// A loopback address means the host of `caller`.
-    fn resolve(&self, server: &str, connection_type: &str, caller: &Agent, requests: f64) -> String {
+    fn resolve(
+        &self,
+        index: &mut Index<'_>,
+        (server, connection_type): (&str, &str),
+        caller: &Agent,
+        requests: f64,
+    ) -> String {
         if self.watched.contains_key(server) {
             return server.to_owned();
         }
@@ -133,52 +144,22 @@ impl Fleet {
         {
             return first.to_owned();
         }
-        let name = server.to_ascii_lowercase();
-        let is_there = |agent: &Agent| {
-            if is_loopback(server) { self.same_host(agent, caller) } else { self.has_name(agent, &name) }
-        };
-        let mut there: BTreeMap<&str, f64> = BTreeMap::new();
-        for (place, count) in &self.answered {
-            if place.edge.2 == connection_type && place.agent != *caller && is_there(&place.agent) {
-                *there.entry(&place.service).or_default() += count.requests;
-            }
-        }
-        if let (1, Some((service, answered))) = (there.len(), there.first_key_value())
-            && *answered >= requests * ENOUGH
+        if let Some((service, answered)) = index.alone_there(self, server, connection_type, caller)
+            && answered >= requests * ENOUGH
         {
-            return (*service).to_owned();
+            return service.to_owned();
         }
         server.to_owned()
     }
 
-    /// True if `client`, as one of the `servers`' agents calls it, may be on the host of `agent`.
-    fn is_host_of(&self, client: &str, agent: &Agent, servers: &Agent) -> bool {
-        if is_loopback(client) {
-            self.same_host(agent, servers)
-        } else {
-            self.has_name(agent, &client.to_ascii_lowercase())
-        }
-    }
-
-    fn has_name(&self, agent: &Agent, host: &str) -> bool {
-        self.hosts.get(agent).is_some_and(|hosts| hosts.contains(host))
-    }
-
-    fn same_host(&self, agent: &Agent, other: &Agent) -> bool {
-        match (self.hosts.get(agent), self.hosts.get(other)) {
-            (Some(these), Some(others)) => !these.is_disjoint(others),
-            _ => false,
-        }
-    }
-
     /// Each request once; durations come with [`Self::durations`].
     pub(super) fn edges(&self, at_client: &Buckets, at_server: &Buckets) -> BTreeMap<Edge, Sums> {
-        let mut left = self.answered.clone();
+        let mut index = Index::new(self);
         let mut edges: BTreeMap<Edge, Count> = BTreeMap::new();
         let mut resolved: BTreeMap<Edge, Edge> = BTreeMap::new();
         for (place, count) in &self.called {
             let (client, server, connection_type) = &place.edge;
-            let service = self.resolve(server, connection_type, &place.agent, count.requests);
+            let service = self.resolve(&mut index, (server, connection_type), &place.agent, count.requests);
             let edge = (client.clone(), service.clone(), connection_type.clone());
             let sum = edges.entry(edge.clone()).or_default();
             sum.requests += count.requests;
@@ -189,13 +170,12 @@ impl Fleet {
             let elsewhere = (count.requests - self.seen.get(&both).copied().unwrap_or(0.0)).max(0.0);
             let share = if count.requests > 0.0 { elsewhere / count.requests } else { 0.0 };
             let taken = Count { requests: elsewhere, failed: count.failed * share };
-            self.take(&mut left, &service, place, taken);
+            index.take(self, &service, place, taken);
         }
         let mut sums: BTreeMap<Edge, Sums> = BTreeMap::new();
-        for (place, rest) in left {
-            let all = self.answered.get(&place).copied().unwrap_or_default();
+        for ((place, all), rest) in self.answered.iter().zip(index.left) {
             let taken = all.requests - rest.requests;
-            let unsure = self.unsure.get(&place).copied().unwrap_or(0.0);
+            let unsure = self.unsure.get(place).copied().unwrap_or(0.0);
             if rest.requests < 0.5 || (taken > 0.0 && rest.requests <= unsure) {
                 continue;
             }
@@ -217,28 +197,6 @@ impl Fleet {
             sum.failed = whole(count.failed).min(sum.requests);
         }
         sums
-    }
-
-    /// Takes what `caller` counted from what agents of `service` counted of callers that they do not watch.
-    fn take(&self, left: &mut BTreeMap<Place, Count>, service: &str, caller: &Place, mut taken: Count) {
-        type Rule<'a> = &'a dyn Fn(&Place) -> bool;
-        let same_name = |place: &Place| place.edge.0 == caller.edge.0;
-        let same_host = |place: &Place| self.is_host_of(&place.edge.0, &caller.agent, &place.agent);
-        let nobody = |place: &Place| place.edge.0 == USER;
-        for rule in [&same_name as Rule<'_>, &same_host, &nobody] {
-            for (place, rest) in left.iter_mut() {
-                let is_there = place.service == service && place.edge.2 == caller.edge.2 && place.agent != caller.agent;
-                if taken.requests <= 0.0 || !is_there || !rule(place) {
-                    continue;
-                }
-                let requests = rest.requests.min(taken.requests);
-                let failed = taken.failed * requests / taken.requests;
-                rest.requests -= requests;
-                rest.failed -= failed;
-                taken.requests -= requests;
-                taken.failed -= failed;
-            }
-        }
     }
 }
 

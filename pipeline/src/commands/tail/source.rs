@@ -1,6 +1,6 @@
 //! Where `tail` has its lines from: a running agent, or a probe of its own.
 
-use super::super::agent::Reach;
+use super::super::agent::{Answer, Reach};
 use super::super::run;
 use super::super::status::Live;
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +12,6 @@ use redtap::registry::{Registry, RegistrySettings};
 use redtap::settings::Settings;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -46,7 +45,7 @@ pub(super) trait Source {
 
 /// A running agent.
 pub(super) struct Agent {
-    stream: TcpStream,
+    stream: Answer,
     pending: Vec<u8>,
     silent: u32,
 }
@@ -75,7 +74,7 @@ impl Agent {
                 why.as_ref().and_then(|why| why.get("error")?.as_str()).unwrap_or("this is no agent of this version");
             bail!("the agent at {} refuses: {why}", reach.address());
         }
-        agent.stream.set_read_timeout(Some(PATIENCE))?;
+        agent.stream.set_read_timeout(PATIENCE)?;
         Ok(agent)
     }
 

@@ -1,6 +1,6 @@
 //! Where `top` has its numbers from: a running agent, or a probe of its own. Both give the same shapes (`docs/api.md`).
 
-use super::super::agent::Reach;
+use super::super::agent::{Reach, Which};
 use super::super::run;
 use super::super::status::{self, Live};
 use super::state::{Call, Health};
@@ -17,7 +17,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
@@ -47,9 +46,9 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// At an address, or where the configuration says.
-    pub(super) fn of(address: Option<SocketAddr>, settings: &Settings) -> Result<Self> {
-        Ok(Self { reach: Reach::of(address, settings)? })
+    /// The one that was named, or where the configuration says.
+    pub(super) fn of(which: &Which, settings: &Settings) -> Result<Self> {
+        Ok(Self { reach: Reach::of(which, settings)? })
     }
 
     /// Status and body.

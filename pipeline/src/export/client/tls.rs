@@ -11,7 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A configuration with ring as its provider; nothing is installed for the process.
-pub(super) fn config(settings: &TlsSettings) -> Result<ClientConfig, ClientError> {
+///
+/// # Errors
+/// A certificate or key cannot be used, or there is nothing to trust.
+pub fn config(settings: &TlsSettings) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -150,3 +150,49 @@ fn the_host_of_an_instance() {
     assert_eq!(names_of_host("10.0.0.1").collect::<Vec<_>>(), ["10.0.0.1"]);
     assert!(names_of_host("127.0.0.1").chain(names_of_host("")).chain(names_of_host("::1")).next().is_none());
 }
+
+/// So many clients of one service on as many hosts, half of them called by the name of a host; a server's agent that knows callers by their
+/// address, and one that knows none. Returns the edges and the processor time that they took.
+fn crowd(edges: usize) -> (Vec<(String, u64, u64)>, u64) {
+    let half = edges / 2;
+    let mut counts = Vec::new();
+    for number in 0..half {
+        let address = format!("10.{}.{}.{}:9464", 1 + number / 65_536, number / 256 % 256, number % 256);
+        let client = format!("web-{number}");
+        // 20 requests to a service, 10 of which came from elsewhere; and to a host on which one service answers.
+        counts.push((address.clone(), client.clone(), client.clone(), "orders".to_owned(), 10));
+        let host = address.trim_end_matches(":9464").to_owned();
+        counts.push(("10.0.0.1:9464".to_owned(), "orders".to_owned(), host.clone(), "orders".to_owned(), 20));
+        let neighbour = format!("10.{}.{}.{}", 1 + number / 65_536, number / 256 % 256, number % 256);
+        counts.push(("10.0.0.1:9464".to_owned(), "orders".to_owned(), "orders".to_owned(), neighbour, 5));
+        counts.push((address, format!("stock-{number}"), "user".to_owned(), format!("stock-{number}"), 5));
+    }
+    let counts: Vec<_> =
+        counts.iter().map(|(a, b, c, d, count)| (a.as_str(), b.as_str(), c.as_str(), d.as_str(), *count)).collect();
+    let requests = graph(&counts);
+    let fleet =
+        Fleet::new(&Answers { targets: &[], requests: &requests, failed: &[], at_server: &[], ends: [&[], &[]] });
+    let begun = crate::clock::thread_cpu();
+    let edges = fleet.edges(&Buckets::default(), &Buckets::default());
+    let took = crate::clock::thread_cpu().since(begun).0;
+    (
+        edges.into_iter().map(|(edge, sums)| (format!("{} {}", edge.0, edge.1), sums.requests, sums.failed)).collect(),
+        took,
+    )
+}
+
+#[test]
+fn ten_times_the_edges_are_about_ten_times_the_work() {
+    let (edges, _) = crowd(20_000);
+    // To the service, what is left of each host, and to each host's service.
+    assert_eq!(edges.len(), 30_000);
+    for (at, wanted) in [("web-7 orders", 10), ("10.1.0.7 orders", 10), ("orders stock-7", 5)] {
+        assert!(edges.contains(&edge(at, wanted, 0)), "{at}");
+    }
+    // The best of several: what else runs here is no part of it. A square would be a hundred times the work.
+    let best = |edges| (0..3).map(|_| crowd(edges).1).min().unwrap();
+    let (few, many) = (best(2_000), best(20_000));
+    let ratio = many as f64 / few as f64;
+    println!("20 000 edges: {many} ns, {ratio:.1} times those of 2 000");
+    assert!(ratio < 40.0, "{few} ns and {many} ns");
+}
