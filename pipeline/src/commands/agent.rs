@@ -19,7 +19,7 @@ use std::time::Duration;
 /// How long an agent may take to accept, and to say something.
 pub(super) const WITHIN: Duration = Duration::from_secs(5);
 /// The variable that holds the token of the agent at `--url`: the same that sets `http.token`.
-const TOKEN: &str = "REDTAP_HTTP_TOKEN";
+const TOKEN: &str = "REDTAP__HTTP__TOKEN";
 
 /// Which agent.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) struct Which {
     /// Certificates (PEM) to trust instead of the system's; a self-signed one is its own (made with CA:FALSE).
     #[arg(long, value_name = "FILE", requires = "url")]
     ca: Option<PathBuf>,
-    /// A file with the token of the agent at the URL; otherwise REDTAP_HTTP_TOKEN.
+    /// A file with the token of the agent at the URL; otherwise REDTAP__HTTP__TOKEN.
     #[arg(long, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
 }
