@@ -31,7 +31,7 @@ pub type Bytes = Box<dyn Read + Send>;
 pub enum Format {
     /// Events, as [`crate::recording`] writes them.
     Recording,
-    /// Packets ([`crate::capture`]).
+    /// Packets ([`redtap_captures`]).
     Capture,
 }
 

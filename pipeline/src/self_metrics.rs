@@ -393,7 +393,7 @@ impl SelfMetrics {
         self.counter("redtap_targets_refused_total", Vec::new(), registry.targets_refused);
         self.counter("redtap_publications_total", Vec::new(), registry.publications);
         let exemplars = &registry.exemplars;
-        self.gauge("redtap_exemplars", Vec::new(), float(exemplars.kept));
+        self.gauge("redtap_exemplars_held", Vec::new(), float(exemplars.kept));
         for (fate, count) in [
             ("shown", exemplars.shown),
             ("no_series", exemplars.no_series),
@@ -563,7 +563,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("redtap_series_refused_total", "Observations refused because the registry was full."),
     ("redtap_targets_refused_total", "Identities not shown as target_info because there were too many."),
     ("redtap_publications_total", "Publications taken by the registry."),
-    ("redtap_exemplars", "Calls shown as exemplars now."),
+    ("redtap_exemplars_held", "Calls shown as exemplars now."),
     ("redtap_exemplars_total", "Calls offered as exemplars, by what became of them."),
     ("redtap_processes_known", "Processes whose identity is remembered."),
     ("redtap_process_lookups_total", "Processes looked at."),

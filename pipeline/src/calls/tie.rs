@@ -6,7 +6,7 @@
 //!
 //! A call is over before the request that caused it is: it is held until the cause is known, or surely unknown, or for
 //! [`HOLD`]; below one that is held, for as long as that is ([`HOLD_BELOW`] at most). Life cycle of a call: [`Tie::take`] -> held
-//! ([`super::held`]) -> out of [`Tie::settle`] with its names, once. A held call is looked at again only when something has changed that its
+//! (`held`) -> out of [`Tie::settle`] with its names, once. A held call is looked at again only when something has changed that its
 //! fate depends on.
 //!
 //! Bounds: [`MAX_HELD`] calls (past that the oldest goes out as it is, counted), [`MAX_PROCESSES`] processes, and those of both rooms.

@@ -3,7 +3,7 @@
 //! The newest stays, but one whose trace came from elsewhere is not replaced by one of redtap's own for [`SAID_STAYS`]. Times of a bucket
 //! only grow, over what was forgotten as well: receivers refuse what is older than what they have.
 //!
-//! Bounds: one a bucket, [`MAX_EXEMPLARS`] in all, each for [`MAX_AGE`]. Metrics: `redtap_exemplars`, `redtap_exemplars_total`. Absent: clocks, which
+//! Bounds: one a bucket, [`MAX_EXEMPLARS`] in all, each for [`MAX_AGE`]. Metrics: `redtap_exemplars_held`, `redtap_exemplars_total`. Absent: clocks, which
 //! calls are offered ([`crate::calls::exemplars`]).
 
 use redtap_stages::flow::trace::{SpanId, TraceId};
