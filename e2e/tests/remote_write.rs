@@ -245,14 +245,18 @@ fn exemplars_carry_the_trace_that_the_request_named() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let header = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01");
     for lines in ["protocol = \"2.0\"", "protocol = \"1.0\"", "protocol = \"2.0\"\nnative_histograms = true"] {
-        let ground = Ground::new(Product::Prometheus);
+        let mut ground = Ground::new(Product::Prometheus);
         let agent = ground.agent(lines);
+        ground.store.scrape(&ground.beside, agent.port()).unwrap();
         ground.watched.run("curl", &["-s", "-H", &header, &ground.nginx.url("/users/7")]).unwrap();
         let name = COUNT.trim_end_matches("_count");
         let metric = if lines.contains("native") { name.to_owned() } else { format!("{name}_bucket") };
-        let stored = || ground.store.exemplars(&metric).unwrap();
-        wait(|| !stored().is_empty(), || agent.log());
-        let stored = stored();
+        let stored = |metric: &str, job| ground.store.exemplars(&format!("{metric}{{job=\"{job}\"}}")).unwrap();
+        wait(|| !stored(&metric, "redtap").is_empty(), || agent.log());
+        let scraped = || stored(&format!("{name}_bucket"), "scraped");
+        wait(|| !scraped().is_empty(), || agent.log());
+        let (stored, scraped) = (stored(&metric, "redtap"), scraped());
+        assert_eq!(scraped[0]["exemplars"], stored[0]["exemplars"], "the same by scraping: {scraped:?} {stored:?}");
         assert_eq!(stored.len(), 1, "{stored:?}");
         let told = stored[0]["exemplars"].as_array().unwrap();
         assert_eq!(told.len(), 1, "once, and not with each sample: {told:?}");

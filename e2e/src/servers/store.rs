@@ -81,6 +81,16 @@ impl Store {
         anyhow::bail!("{:?} does not become ready", self.product)
     }
 
+    /// Has a Prometheus scrape a port of this machine once a second from now on, under the job `scraped`.
+    ///
+    /// # Errors
+    /// When it does not run, or its configuration cannot be written.
+    pub fn scrape(&mut self, sandbox: &Sandbox, port: u16) -> Result<()> {
+        let jobs = format!("[{{job_name: scraped, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]");
+        sandbox.write("prometheus.yml", &format!("global: {{scrape_interval: 1s}}\nscrape_configs: {jobs}\n"))?;
+        self.process.as_mut().context("it does not run")?.signal(rustix::process::Signal::HUP)
+    }
+
     /// Where remote write goes to.
     #[must_use]
     pub fn write_url(&self) -> String {
