@@ -4,9 +4,10 @@
 
 use redtap_e2e::agent::Agent;
 use redtap_e2e::can_run_with;
+use redtap_e2e::certificates::Certificates;
 use redtap_e2e::clients::Kit;
 use redtap_e2e::prometheus::{Metrics, Sample};
-use redtap_e2e::sandbox::Sandbox;
+use redtap_e2e::sandbox::{Proc, Sandbox, free_port};
 use redtap_e2e::servers::nginx::Nginx;
 use redtap_e2e::servers::store::{Product, Store};
 use serde_json::Value;
@@ -276,5 +277,99 @@ fn exemplars_carry_the_trace_that_the_request_named() {
         assert!(call.contains(trace), "{call}");
         assert_nothing_lost(&agent.metrics().unwrap());
         agent.stop().unwrap();
+    }
+}
+
+/// nginx before the store: it takes only who shows a certificate of the authority, a password and a tenant, and writes down who that was.
+fn gateway(ground: &Ground, tls: &Certificates) -> (Proc, u16) {
+    let (port, store, folder) = (free_port().unwrap(), ground.store.port(), ground.beside.folder().display());
+    ground.beside.write("passwords", "agent:{PLAIN}hush-write\n").unwrap();
+    let config = format!(
+        "user root; daemon off; pid {folder}/gateway.pid; error_log {folder}/gateway-error.log; events {{ worker_connections 64; }}
+         http {{
+           log_format who '$status $remote_user $ssl_client_s_dn $http_x_scope_orgid $request_uri';
+           access_log {folder}/gateway.log who;
+           client_body_temp_path {folder}/g1; proxy_temp_path {folder}/g2; fastcgi_temp_path {folder}/g3; uwsgi_temp_path {folder}/g4;
+           scgi_temp_path {folder}/g5; client_max_body_size 16m;
+           server {{
+             listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
+             ssl_client_certificate {ca}; ssl_verify_client on;
+             auth_basic writers; auth_basic_user_file {folder}/passwords;
+             location / {{ if ($http_x_scope_orgid != shop) {{ return 403; }} proxy_pass http://127.0.0.1:{store}; }}
+           }}
+         }}",
+        certificate = tls.certificate.display(),
+        key = tls.key.display(),
+        ca = tls.ca.display(),
+    );
+    let config = ground.beside.write("gateway.conf", &config).unwrap();
+    let gateway = ground.beside.start("gateway", "nginx", &["-c", config.to_str().unwrap()]).unwrap();
+    (gateway.wait_port(port).unwrap(), port)
+}
+
+/// A proxy that tunnels to any port of this machine.
+fn proxy(sandbox: &Sandbox) -> (Proc, u16) {
+    let port = free_port().unwrap();
+    let log = sandbox.folder().join("proxy.log");
+    let config = format!(
+        "Port {port}\nListen 127.0.0.1\nTimeout 60\nLogFile \"{}\"\nLogLevel Connect\nMaxClients 10\n",
+        log.display()
+    );
+    let config = sandbox.write("tinyproxy.conf", &config).unwrap();
+    let proxy = sandbox.start("proxy", "tinyproxy", &["-d", "-c", config.to_str().unwrap()]).unwrap();
+    (proxy.wait_port(port).unwrap(), port)
+}
+
+#[test]
+fn a_receiver_behind_tls_a_password_and_a_proxy_holds_the_same() {
+    if !can_run_with(&["nginx", "wrk", "openssl", "tinyproxy"], &[Kit::Prometheus]) {
+        return;
+    }
+    let ground = Ground::new(Product::Prometheus);
+    let tls = Certificates::make(&ground.beside).unwrap();
+    let (_gateway, port) = gateway(&ground, &tls);
+    let (_proxy, through) = proxy(&ground.beside);
+    let (ca, certificate, key) = (tls.ca.display(), tls.certificate.display(), tls.key.display());
+    let agent = |ca: &str, identity: &str, password: &str| {
+        let config = format!(
+            "[remote_write]\nurl = \"https://127.0.0.1:{port}/api/v1/write\"\ninterval = \"1s\"\nproxy = \"http://127.0.0.1:{through}\"\n\
+             basic_user = \"agent\"\nbasic_password = \"{password}\"\n{ca}{identity}[remote_write.headers]\nX-Scope-OrgID = \"shop\"\n"
+        );
+        ground.watched.write("redtap.toml", &config).unwrap();
+        Agent::start(&ground.watched, &[]).unwrap()
+    };
+    let trusting = format!("tls_ca_file = \"{ca}\"\n");
+    let identity = format!("tls_cert_file = \"{certificate}\"\ntls_key_file = \"{key}\"\n");
+    let sum = |agent: &Agent, what: &str| {
+        agent.metrics().unwrap().sum(&format!("redtap_export_{what}"), &[("exporter", "remote_write")])
+    };
+
+    let one = agent(&trusting, &identity, "hush-write");
+    ground.load();
+    let (metrics, all) = ground.counted(&one, 0);
+    ground.wait_stored(all);
+    ground.compare(&metrics);
+    assert_nothing_lost(&one.metrics().unwrap());
+    one.stop().unwrap();
+    let told = std::fs::read_to_string(ground.beside.folder().join("gateway.log")).unwrap();
+    assert!(told.lines().all(|line| line.ends_with(" agent CN=leaf shop /api/v1/write")), "{told}");
+    let tunnels = std::fs::read_to_string(ground.beside.folder().join("proxy.log")).unwrap();
+    assert!(tunnels.contains(&format!("CONNECT 127.0.0.1:{port}")), "{tunnels}");
+
+    // A receiver that nobody vouches for may be vouched for later: what is for it waits.
+    let two = agent("", &identity, "hush-write");
+    wait(|| sum(&two, "retries_total") > 0, || two.log());
+    assert_eq!((sum(&two, "delivered_total"), sum(&two, "undelivered_total")), (0, 0));
+    assert!(sum(&two, "pending") > 0);
+    let log = two.stop().unwrap();
+    assert!(log.contains("certificate") && !log.contains("hush"), "{log}");
+    // One that does not take this agent will not take it the next time.
+    for (identity, password) in [("", "hush-write"), (identity.as_str(), "hush-wrong")] {
+        let three = agent(&trusting, identity, password);
+        wait(|| sum(&three, "undelivered_total") > 0, || three.log());
+        assert_eq!(sum(&three, "delivered_total"), 0);
+        let log = three.stop().unwrap();
+        let status = if identity.is_empty() { "status=400" } else { "status=401" };
+        assert!(log.contains("refused samples") && log.contains(status) && !log.contains("hush"), "{log}");
     }
 }

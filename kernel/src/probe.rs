@@ -110,8 +110,11 @@ impl Probe {
     /// Takes the programs off their hooks and waits for those that are running: from then on no record is written and no
     /// counter moves. What they left is read as before. Does nothing the second time.
     pub fn detach(&self) {
-        drop(self.attached.lock().unwrap_or_else(PoisonError::into_inner).take());
-        wait_for_running();
+        let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(links) = attached {
+            drop(links);
+            wait_for_running();
+        }
     }
 
     /// The rung that runs.
@@ -305,7 +308,6 @@ impl<'a> FilterConstants<'a> {
     }
 }
 
-/// Descriptor of a map, of our own.
 /// Waits until every program that was running when this was called is over: they run in RCU sections, and membarrier(2) with
 /// `MEMBARRIER_CMD_GLOBAL` waits for those (kernel/sched/membarrier.c calls `synchronize_rcu`). Where it is refused, a time that
 /// is long for a program.
@@ -318,6 +320,7 @@ fn wait_for_running() {
     }
 }
 
+/// Descriptor of a map, of our own.
 fn map_fd(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, StepError> {
     let data = match ebpf.map(name) {
         Some(Map::RingBuf(data) | Map::Array(data)) => data,

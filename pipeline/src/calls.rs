@@ -204,6 +204,7 @@ impl Calls {
             before: 0,
             opened,
             exemplars,
+            stopping: None,
             looked: Nanos::ZERO,
             asked: Nanos::ZERO,
             told: 0,
@@ -336,6 +337,8 @@ struct Watch {
     /// Calls are wanted even if nobody follows.
     keeps: bool,
     exemplars: Option<Exemplars>,
+    /// When it was first seen that it is to stop.
+    stopping: Option<Nanos>,
     looked: Nanos,
     asked: Nanos,
     /// Exchanges that were known to be missing.
@@ -372,7 +375,9 @@ impl Watch {
                         }
                         self.tie.take(joined, now, &mut self.out);
                     }
-                    false
+                    // What is queued is taken to its end; where more and more comes, not for ever.
+                    self.shared.stop.load(Ordering::Acquire)
+                        && now.since(*self.stopping.get_or_insert(now)) >= Nanos::SECOND
                 }
                 Err(RecvTimeoutError::Timeout) => self.shared.stop.load(Ordering::Acquire),
                 Err(RecvTimeoutError::Disconnected) => true,
@@ -396,7 +401,7 @@ impl Watch {
                 if !self.out.is_empty() {
                     exemplars.take(now, self.out.iter(), clock::wall_offset_ns());
                 }
-                exemplars.offer(now);
+                exemplars.offer(now, ended);
             }
             self.hand_out();
             if ended {
@@ -431,7 +436,7 @@ impl Watch {
         if self.tie.held() > 0 {
             self.tie.settle(now, &mut self.out);
         }
-        if self.tie.wants_open() && now.since(self.asked) >= ASK {
+        if self.tie.held() > 0 && self.tie.wants_open() && now.since(self.asked) >= ASK {
             self.asked = now;
             self.opened.iter_mut().for_each(|opened| opened.ask());
         }

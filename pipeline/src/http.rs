@@ -26,7 +26,7 @@ pub use tls::{Tls, TlsError};
 use crate::calls::Calls;
 use crate::registry::Format;
 use crate::reports::Reports;
-use guard::{GuardCounters, Guarded};
+use guard::{GuardCounters, Guarded, OpenEnd};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -197,7 +197,8 @@ async fn serve(listener: Guarded, router: axum::Router, stopped: tokio::sync::wa
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let late = asked(stopped.clone());
-    let server = axum::serve(listener, router).with_graceful_shutdown(asked(stopped));
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<OpenEnd>())
+        .with_graceful_shutdown(asked(stopped));
     tokio::select! {
         _ = std::future::IntoFuture::into_future(server) => {}
         () = async { late.await; tokio::time::sleep(STOP_WITHIN).await } => {}

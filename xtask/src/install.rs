@@ -48,6 +48,8 @@ const NEEDED: &[(&str, &str)] = &[
     // Brings promtool as well.
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    // The program alone: the other package would also start it.
+    ("tinyproxy", "tinyproxy-bin"),
     ("tmux", "tmux"),
     ("man", "man-db"),
 ];

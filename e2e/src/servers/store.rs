@@ -97,6 +97,12 @@ impl Store {
         format!("http://127.0.0.1:{}/api/v1/write", self.port)
     }
 
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Ends it with SIGKILL.
     ///
     /// # Errors

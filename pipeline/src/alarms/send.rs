@@ -43,8 +43,8 @@ pub enum Form {
 
 /// Delivers until it is asked to end.
 pub async fn deliver(client: Client, form: Form, desk: Arc<Desk>, outbox: Arc<Outbox>, kept: bool, mut ending: Ending) {
-    let mut receiver =
-        Receiver { client, form, desk, outbox, calendar: Calendar::new(), pauses: Backoff::new(PAUSES.0, PAUSES.1) };
+    let (calendar, pauses) = (Calendar::new(), Backoff::new(PAUSES.0, PAUSES.1));
+    let mut receiver = Receiver { client, form, desk, outbox, calendar, pauses, failing: false };
     let again = match &receiver.form {
         Form::Alertmanager { resend } => *resend,
         Form::Webhook { .. } | Form::Slack => Duration::from_secs(3_600),
@@ -71,6 +71,8 @@ struct Receiver {
     outbox: Arc<Outbox>,
     calendar: Calendar,
     pauses: Backoff,
+    /// It does not answer, or asks to come again.
+    failing: bool,
 }
 
 impl Receiver {
@@ -105,12 +107,18 @@ impl Receiver {
             let name = self.outbox.account.name();
             match self.client.send(self.addressed(request)).await {
                 Outcome::Delivered(_) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!(receiver = name, "takes alarms again");
+                    }
                     self.pauses.reset();
                     self.outbox.settle(after, false);
                 }
                 Outcome::Retry { why, after } => {
                     self.outbox.account.retried();
-                    tracing::debug!(receiver = name, "alarms could not be sent: {why}");
+                    // One line an outage.
+                    if !std::mem::replace(&mut self.failing, true) {
+                        tracing::warn!(receiver = name, "alarms could not be sent: {why}; it is tried again");
+                    }
                     return Some(self.pauses.next(after, dice()));
                 }
                 Outcome::Refused { status, said, .. } => {

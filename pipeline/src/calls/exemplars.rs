@@ -56,15 +56,15 @@ impl Exemplars {
             if !said && self.offered == Offered::Said {
                 continue;
             }
-            if self.waiting.len() >= MAX_WAITING {
-                crowded += 1;
-                continue;
-            }
             let Some(Observation { series, duration, bucket }) =
                 Observation::of(&call.joined, call.known, &mut self.words)
             else {
                 continue;
             };
+            if self.waiting.len() >= MAX_WAITING {
+                crowded += 1;
+                continue;
+            }
             let ended = Nanos(call.joined.converged.exchange.start.0.saturating_add(duration.0));
             let at_ms = ended.0.saturating_add_signed(wall_offset) / 1_000_000;
             let (trace, span) = (call.ids.trace, call.ids.span);
@@ -76,9 +76,9 @@ impl Exemplars {
         }
     }
 
-    /// Offers those whose series is there by now.
-    pub(super) fn offer(&mut self, now: Nanos) {
-        while let Some(one) = self.waiting.pop_front_if(|one| one.due <= now) {
+    /// Offers those whose series is there by now; at the end, when all is published, all of them.
+    pub(super) fn offer(&mut self, now: Nanos, all: bool) {
+        while let Some(one) = self.waiting.pop_front_if(|one| all || one.due <= now) {
             self.registry.exemplify(now, &one.series, one.exemplar);
         }
     }

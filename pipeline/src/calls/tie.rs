@@ -232,7 +232,8 @@ impl Tie {
         }
         let other = process.threads() != threads;
         if exchange.side == Role::Server {
-            let end = exchange.end.or(exchange.answered).unwrap_or(now);
+            // Clocks of processors may differ a little: an end is never before its beginning.
+            let end = exchange.end.or(exchange.answered).unwrap_or(now).max(exchange.start);
             let (start, tid) = (exchange.start, exchange.asked_by);
             self.held.tell(On::Request(pid, start)..=On::Request(pid, end));
             self.held.tell(On::Thread(pid, tid, start)..=On::Thread(pid, tid, end));

@@ -16,10 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long an agent may take to accept, and to say something.
+/// How long an agent may take to accept.
 pub(super) const WITHIN: Duration = Duration::from_secs(5);
-/// The variable that holds the token of the agent at `--url`: the same that sets `http.token`.
-const TOKEN: &str = "REDTAP__HTTP__TOKEN";
+/// How long it may take to say something: a report of a fleet may need all of [`redtap::fleet::REPORT_WITHIN`], and then says why.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// The variable that holds the token of the agent at `--url`. Not the one that sets `http.token`: that is the token of this host's agent.
+const TOKEN: &str = "REDTAP_TOKEN";
 
 /// Which agent.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -33,7 +35,7 @@ pub(super) struct Which {
     /// Certificates (PEM) to trust instead of the system's; a self-signed one is its own (made with CA:FALSE).
     #[arg(long, value_name = "FILE", requires = "url")]
     ca: Option<PathBuf>,
-    /// A file with the token of the agent at the URL; otherwise REDTAP__HTTP__TOKEN.
+    /// A file with the token of the agent at the URL; otherwise REDTAP_TOKEN.
     #[arg(long, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
 }
@@ -94,7 +96,7 @@ impl Reach {
         let port = url.port_or_known_default().context("--url: has no port; write one such as https://host:9464")?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = (bare, port).to_socket_addrs().with_context(|| format!("--url: {host} cannot be found"))?;
-        let addresses: Vec<SocketAddr> = found.collect();
+        let mut addresses: Vec<SocketAddr> = found.collect();
         let tls = if secure {
             let trust = TlsSettings { ca_file: which.ca.clone(), ..TlsSettings::default() };
             let name = ServerName::try_from(bare.to_owned()).context("--url: the host is not a name")?;
@@ -106,7 +108,11 @@ impl Reach {
             Some(path) => TokenSource::File(path.clone()).read().map_err(|error| {
                 anyhow::anyhow!("{}", error.to_string().replace("http.token_file =", "--token-file"))
             })?,
-            None if addresses.contains(&configured) => settings.http.token.read()?,
+            // Another address of the same name may be somebody else's.
+            None if addresses.contains(&configured) => {
+                addresses = vec![configured];
+                settings.http.token.read()?
+            }
             None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
         };
         ensure!(
@@ -123,13 +129,13 @@ impl Reach {
         &self.name
     }
 
-    /// Sends a request; its answer is what can be read then, for [`WITHIN`] at a time.
+    /// Sends a request; its answer is what can be read then, for [`ANSWER_WITHIN`] at a time.
     ///
     /// # Errors
     /// Nobody answers there, or nobody who proves to be meant.
     pub(super) fn ask(&self, path: &str, accept: &str) -> Result<Answer> {
         let stream = self.connect()?;
-        stream.set_read_timeout(Some(WITHIN))?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         stream.set_write_timeout(Some(WITHIN))?;
         let mut answer = match &self.tls {
             None => Answer::Plain(stream),

@@ -299,6 +299,7 @@ pub(super) fn end(live: &Live) {
     if let Some(governor) = live.governor.lock().take() {
         governor.stop();
     }
+    live.probe.detach();
     if let Some(running) = live.running.lock().take() {
         let _ = running.stop(STOP_WITHIN);
     }

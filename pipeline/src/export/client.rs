@@ -310,10 +310,13 @@ impl Client {
     /// What an answer must not show of what was sent: credentials, headers of the configuration, the query of the URL, and its path if
     /// that is secret (a gateway's page of an error often repeats the address).
     fn secrets(&self, mut secrets: Vec<String>) -> Vec<String> {
-        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let settings = &self.settings;
-        secrets.extend(settings.headers.values().filter(|value| value.is_sensitive()).filter_map(text));
+        secrets.extend(settings.headers.values().filter(|value| value.is_sensitive()).map(text));
         secrets.extend(settings.url.query().map(str::to_owned));
+        // Each as it stands there, and decoded.
+        let pairs = settings.url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        secrets.extend(pairs.map(|(_, value)| value.to_owned()).filter(|one| one.len() >= 4));
         secrets.extend(settings.url.query_pairs().map(|(_, value)| value.into_owned()).filter(|one| one.len() >= 4));
         if settings.secret_url {
             let path = settings.url.path();
@@ -323,6 +326,12 @@ impl Client {
         // The longest first: a part of it that is secret by itself must not break it up.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
+    }
+
+    /// What a receiver said in an answer that it took, as it may be shown: one line, without what was secret in the request.
+    pub(crate) async fn shown(&self, said: &str) -> String {
+        let secrets = self.authorization().await.map(|(_, secrets)| secrets).unwrap_or_default();
+        answer::said(said.as_bytes(), &self.secrets(secrets))
     }
 
     /// The header, and what in it is secret. None: it cannot be made.

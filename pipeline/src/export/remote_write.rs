@@ -89,6 +89,7 @@ impl Run {
             news: Notify::new(),
             closed: Cell::new(false),
             given_up: Cell::new(false),
+            failing: Cell::new(false),
             refusals: Cell::new(0),
         });
         let mut senders = JoinSet::new();

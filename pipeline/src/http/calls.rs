@@ -5,12 +5,14 @@
 //! ([`HEARTBEAT`]), so that one that is gone is noticed. Bounds: [`MAX_LIMIT`] calls an answer, and those of [`crate::calls`].
 //! Absent: how calls are tied.
 
+use super::guard::OpenEnd;
 use super::routes::Shown;
 use crate::calls::filter::{CallFilter, MAX_VALUES};
 use crate::calls::{Calls, Followed};
 use crate::records;
+use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_core::Stream;
@@ -67,6 +69,7 @@ impl Wish {
 /// `/api/v1/calls`.
 pub(super) async fn list(
     State(shown): State<Shown>,
+    connection: Option<Extension<ConnectInfo<OpenEnd>>>,
     query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let wish = match query.map_err(|error| error.to_string()).and_then(|Query(all)| Wish::read(&all)) {
@@ -83,6 +86,9 @@ pub(super) async fn list(
     }
     match calls.follow(wish.filter) {
         Ok(followed) => {
+            if let Some(Extension(ConnectInfo(connection))) = connection {
+                connection.is_open();
+            }
             let lines = Lines::new(followed, calls.wall_offset(), wish.limit);
             shown.answer(StatusCode::OK, NDJSON, Body::from_stream(lines))
         }

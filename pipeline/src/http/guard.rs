@@ -12,7 +12,8 @@
 
 use super::HttpCounters;
 use super::tls::{Tls, Transport};
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
@@ -129,9 +130,28 @@ pub struct GuardedStream {
     moved: Instant,
     request_bytes: usize,
     taking: Taking,
+    open_end: OpenEnd,
     crowd: Arc<Crowd>,
     counters: Arc<HttpCounters>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Whether the answer of a connection has no end (who follows calls): then only how long nothing of it is taken counts. Who makes such
+/// an answer says so, and bounds what waits itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenEnd(Arc<AtomicBool>);
+
+impl OpenEnd {
+    /// The answer to the request that is being answered has no end.
+    pub(super) fn is_open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, Guarded>> for OpenEnd {
+    fn connect_info(stream: IncomingStream<'_, Guarded>) -> Self {
+        stream.io().open_end.clone()
+    }
 }
 
 /// How an answer is taken: what the client got of it, and how long it kept it waiting.
@@ -186,6 +206,7 @@ impl GuardedStream {
             moved: deadline - REQUEST_WITHIN,
             request_bytes: 0,
             taking: Taking::default(),
+            open_end: OpenEnd::default(),
             crowd: Arc::clone(crowd),
             counters: Arc::clone(counters),
             _place: place,
@@ -194,10 +215,15 @@ impl GuardedStream {
         stream
     }
 
+    /// When the answer has been taken for too long; never where it has no end.
+    fn until(&self) -> Option<Instant> {
+        self.taking.until().filter(|_| !self.open_end.0.load(Ordering::Relaxed))
+    }
+
     fn set_alarm(&mut self) {
         let busy = self.counters.connections.open.load(Ordering::Relaxed) >= self.crowd.busy;
         let due = if busy { self.deadline.min(now() + PATIENCE) } else { self.deadline };
-        let due = self.taking.until().map_or(due, |until| due.min(until));
+        let due = self.until().map_or(due, |until| due.min(until));
         self.alarm.as_mut().reset(due);
     }
 
@@ -210,7 +236,7 @@ impl GuardedStream {
                 connections.timed_out.fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
             }
-            if self.taking.until().is_some_and(|until| now >= until) {
+            if self.until().is_some_and(|until| now >= until) {
                 connections.slow.fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
             }
@@ -267,6 +293,7 @@ impl AsyncRead for GuardedStream {
             if this.request_bytes == 0 && read > 0 {
                 this.deadline = now() + REQUEST_WITHIN;
                 this.taking.begins();
+                this.open_end.0.store(false, Ordering::Relaxed);
                 this.set_alarm();
             }
             this.request_bytes = this.request_bytes.saturating_add(read);

@@ -413,6 +413,16 @@ fn work_that_moves_from_thread_to_thread_is_followed_along_the_answers_to_its_ca
 }
 
 #[test]
+fn a_request_that_seems_to_end_before_it_began_does_no_harm() {
+    let mut tie = tie();
+    let mut out = Vec::new();
+    tie.take(One::served(1, 11, 50, 40).joined(), ms(60), &mut out);
+    tie.take(One::asked(1, 11, 55, 45).joined(), ms(60), &mut out);
+    tie.drain(ms(70), &mut out);
+    assert_eq!(out.len(), 2);
+}
+
+#[test]
 fn nothing_is_tied_across_a_loss_of_the_kernel() {
     let mut tie = tie();
     let mut out = Vec::new();

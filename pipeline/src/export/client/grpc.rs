@@ -33,6 +33,8 @@ const PREFIX: usize = 5;
 const MAX_DETAILS: usize = 16 << 10;
 /// Bytes of the headers, and of the trailers, that a receiver may send.
 const MAX_HEADERS: u32 = 64 << 10;
+/// What stands for a status that is missing (`PROTOCOL-HTTP2.md`, "Responses").
+const UNKNOWN: u16 = 2;
 /// Name of the type of a detail.
 const RETRY_INFO: &str = "/google.rpc.RetryInfo";
 
@@ -86,7 +88,22 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) struct Channel {
     tls: Option<TlsConnector>,
     timeout: Duration,
-    connection: Mutex<Option<SendRequest<Bytes>>>,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// A connection; dropped, it is closed at once, whatever its receiver has not taken yet.
+struct Connection {
+    sender: SendRequest<Bytes>,
+    driver: Driver,
+}
+
+/// What drives a connection.
+struct Driver(tokio::task::JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl std::fmt::Debug for Channel {
@@ -119,40 +136,59 @@ impl Channel {
     pub(super) async fn call(&self, url: Url, headers: HeaderMap, body: Bytes, most: usize) -> Result<Ended, Failure> {
         let mut kept = self.connection.lock().await;
         let calling = async {
-            let mut sender = match kept.take() {
+            let mut connection = match kept.take() {
                 // The receiver may have closed it in the meantime.
-                Some(sender) => match sender.ready().await {
-                    Ok(sender) => sender,
+                Some(Connection { sender, driver }) => match sender.ready().await {
+                    Ok(sender) => Connection { sender, driver },
                     Err(_) => self.connect(&url).await?,
                 },
                 None => self.connect(&url).await?,
             };
-            let ended = exchange(&mut sender, &url, headers, body, most).await.map_err(|_| Failure::Broken)?;
-            *kept = Some(sender);
+            let sender = &mut connection.sender;
+            let ended = exchange(sender, &url, headers, body, most).await.map_err(|_| Failure::Broken)?;
+            *kept = Some(connection);
             Ok(ended)
         };
         tokio::time::timeout(self.timeout, calling).await.unwrap_or(Err(Failure::Timeout))
     }
 
-    async fn connect(&self, url: &Url) -> Result<SendRequest<Bytes>, Failure> {
+    async fn connect(&self, url: &Url) -> Result<Connection, Failure> {
         let stream = self.stream(url).await.map_err(|_| Failure::Connect)?;
         let mut speak = h2::client::Builder::new();
         speak.enable_push(false).max_header_list_size(MAX_HEADERS);
         let (sender, connection) = speak.handshake(stream).await.map_err(|_| Failure::Connect)?;
-        // Ends when the sender is dropped, or the receiver closes it.
-        tokio::spawn(async move {
+        let driver = Driver(tokio::spawn(async move {
             let _ = connection.await;
-        });
-        sender.ready().await.map_err(|_| Failure::Connect)
+        }));
+        let sender = sender.ready().await.map_err(|_| Failure::Connect)?;
+        Ok(Connection { sender, driver })
     }
 
     async fn stream(&self, url: &Url) -> io::Result<Box<dyn Stream>> {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, url.port_or_known_default().unwrap_or(443))).await?;
+        let stream = self.tcp(host, url.port_or_known_default().unwrap_or(443)).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         Ok(Box::new(tls.connect(name, stream).await?))
+    }
+}
+
+impl Channel {
+    /// To the first address of `host` that accepts; each has its share of the time, so that one that swallows what it is sent does not
+    /// keep from the others.
+    async fn tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+        let share = self.timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses {
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::Error::from(io::ErrorKind::TimedOut),
+            }
+        }
+        Err(last)
     }
 }
 
@@ -202,7 +238,8 @@ impl Ended {
                 }
                 Outcome::Refused { status: status.as_u16(), said: answer::said(&read, secrets), headers }
             }
-            None => Outcome::Retry { why: Failure::Broken, after: None },
+            // UNKNOWN, which OTLP does not have sent again: it may have been taken, and would be each time.
+            None => Outcome::Refused { status: UNKNOWN, said: "it ended without a grpc-status".to_owned(), headers },
         }
     }
 }
@@ -331,6 +368,21 @@ mod tests {
             matches!(&refused, Outcome::Refused { status: 16, said, .. } if said == "no such key: (hidden) %zz"),
             "{refused:?}"
         );
+    }
+
+    #[test]
+    fn an_answer_without_a_status_is_not_sent_for_ever() {
+        let ended = |status: u16, kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            let status = StatusCode::from_u16(status).unwrap();
+            Ended { status, headers, trailers: None, read: b"why".to_vec() }.outcome(&[])
+        };
+        let (grpc, html) = ("application/grpc", "text/html");
+        assert!(matches!(ended(200, grpc), Outcome::Refused { status: 2, .. }));
+        assert!(matches!(ended(503, html), Outcome::Retry { why: Failure::Status(503), after: None }));
+        assert!(matches!(ended(404, html), Outcome::Refused { status: 404, said, .. } if said == "why"));
+        assert!(matches!(ended(200, html), Outcome::Refused { status: 200, .. }));
     }
 
     proptest! {

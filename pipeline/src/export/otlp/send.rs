@@ -56,6 +56,7 @@ async fn one(sending: Sending, outbox: &Outbox, to: &Receiver, backoff: &mut Bac
             Outcome::Delivered(answer) => {
                 let (count, why) = (to.rejected)(&answer.body);
                 if count > 0 || !why.is_empty() {
+                    let why = to.client.shown(&why).await;
                     tracing::warn!(receiver, rejected = count, "not all was taken: {why:?}");
                 }
                 if failing {

@@ -52,12 +52,13 @@ pub(super) struct Collector {
 }
 
 /// A series that was sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Known {
     round: u64,
     about: About,
-    /// Time of its newest exemplar: receivers refuse what is older.
-    exemplar_ms: u64,
+    /// Time of the newest exemplar of each bucket, which is a series: receivers refuse what is older. A native histogram is one series
+    /// and has one. Empty until there is an exemplar.
+    exemplars_ms: Vec<u64>,
 }
 
 /// What is the same for all series of a metric.
@@ -169,7 +170,7 @@ impl Collector {
     ) {
         let labels = packed_labels(name, labels, &self.shape.external);
         let round = self.round;
-        let known = self.known.entry(labels.clone()).or_insert(Known { round: 0, about, exemplar_ms: 0 });
+        let known = self.known.entry(labels.clone()).or_insert(Known { round: 0, about, exemplars_ms: Vec::new() });
         // A series that is there twice would be refused as a whole request.
         if known.round != round {
             known.round = round;
@@ -177,8 +178,7 @@ impl Collector {
                 makers.add(&labels, about, point, start_ms);
                 return;
             };
-            let exemplars = newer(exemplars, known.exemplar_ms, self.shape.native);
-            known.exemplar_ms = exemplars.last().map_or(known.exemplar_ms, |last| last.at_ms);
+            let exemplars = newer(exemplars, &mut known.exemplars_ms, self.shape.native);
             makers.add(&labels, about, Point::Histogram { buckets, sum, count, exemplars: &exemplars }, start_ms);
         }
     }
@@ -186,11 +186,22 @@ impl Collector {
 
 /// Those that were not sent yet, in order of time. Of a native histogram, which is one series, the newest: a request that is sent again would
 /// be refused for the others.
-fn newer(exemplars: &[Exemplar], than_ms: u64, native: bool) -> Vec<Exemplar> {
-    let mut newer: Vec<Exemplar> = exemplars.iter().filter(|one| one.at_ms > than_ms).copied().collect();
+fn newer(exemplars: &[Exemplar], than_ms: &mut Vec<u64>, native: bool) -> Vec<Exemplar> {
+    let place = |one: &Exemplar| if native { 0 } else { one.bucket };
+    let is_newer = |one: &&Exemplar| one.at_ms > than_ms.get(place(one)).copied().unwrap_or(0);
+    let mut newer: Vec<Exemplar> = exemplars.iter().filter(is_newer).copied().collect();
     newer.sort_by_key(|one| one.at_ms);
     if native {
         newer.drain(..newer.len().saturating_sub(1));
+    }
+    for one in &newer {
+        let place = place(one);
+        if than_ms.len() <= place {
+            than_ms.resize(place + 1, 0);
+        }
+        if let Some(mark) = than_ms.get_mut(place) {
+            *mark = one.at_ms;
+        }
     }
     newer
 }

@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) closed: Cell<bool>,
     /// One sender could not send its last batch: nobody waits for the others' batches any more.
     pub(super) given_up: Cell<bool>,
+    /// The receiver does not answer, or asks to come again.
+    pub(super) failing: Cell<bool>,
     /// Refusals so far.
     pub(super) refusals: Cell<u32>,
 }
@@ -113,6 +115,9 @@ impl Sender {
             match step {
                 Step::As(other) => version = other,
                 Step::Done { delivered, refused, why } => {
+                    if self.shared.failing.take() {
+                        tracing::info!("the receiver of remote write takes again what is sent");
+                    }
                     if refused > 0 {
                         self.tell(refused, why);
                     }
@@ -125,6 +130,12 @@ impl Sender {
                     return false;
                 }
                 Step::Again { why, after } => {
+                    // One line an outage, whatever the number of shards.
+                    if !self.shared.failing.replace(true) {
+                        tracing::warn!(
+                            "remote write: {why}; it is tried again until there is no more room to keep what waits"
+                        );
+                    }
                     let wait = backoff.next(after, dice());
                     tracing::debug!(shard = self.shard, "remote write waits {wait:?}: {why}");
                     self.shared.account.retried();
