@@ -366,7 +366,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
         Failure::Timeout
     } else if error.is_connect() {
-        Failure::Connect
+        Failure::to_connect(error)
     } else {
         Failure::Broken
     }

@@ -51,6 +51,9 @@ pub enum Failure {
     /// No connection: refused, no route, no name, no TLS.
     #[error("cannot connect")]
     Connect,
+    /// There is somebody, but their certificate is not trusted, is over, or is another's.
+    #[error("its certificate is not trusted (tls_ca_file), or not of that name (tls_server_name)")]
+    Certificate,
     /// No answer within the time.
     #[error("no answer in time")]
     Timeout,
@@ -66,6 +69,23 @@ pub enum Failure {
     /// The receiver said so by gRPC.
     #[error("the receiver answered with the gRPC status {0}")]
     Grpc(u16),
+}
+
+impl Failure {
+    /// Why there is no connection, by the error and those below it.
+    pub(super) fn to_connect(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // Errors of input and output do not tell of what they wrap as what is below them.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref::<rustls::Error>().or(inner) {
+                return Self::Certificate;
+            }
+            next = error.source();
+        }
+        Self::Connect
+    }
 }
 
 /// What a status means.

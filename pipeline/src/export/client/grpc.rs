@@ -153,7 +153,7 @@ impl Channel {
     }
 
     async fn connect(&self, url: &Url) -> Result<Connection, Failure> {
-        let stream = self.stream(url).await.map_err(|_| Failure::Connect)?;
+        let stream = self.stream(url).await.map_err(|error| Failure::to_connect(&error))?;
         let mut speak = h2::client::Builder::new();
         speak.enable_push(false).max_header_list_size(MAX_HEADERS);
         let (sender, connection) = speak.handshake(stream).await.map_err(|_| Failure::Connect)?;
