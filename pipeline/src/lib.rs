@@ -28,6 +28,7 @@ pub mod history;
 pub mod http;
 pub mod input;
 pub mod metadata;
+mod percent;
 pub mod recording;
 pub mod records;
 pub mod registry;

@@ -104,21 +104,8 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
     pairs.filter(|(name, _)| !name.is_empty()).collect()
 }
 
-/// Without percent-encoding; what is not encoded right stays.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let digits = (first == b'%').then(|| after.split_at_checked(2)).flatten();
-        let byte = digits.and_then(|(digits, after)| {
-            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-            Some((u8::from_str_radix(digits, 16).ok()?, after))
-        });
-        let (byte, after) = byte.unwrap_or((first, after));
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&crate::percent::decoded(text.as_bytes())).into_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 use super::answer::{self, Answer, Failure, Meaning, Outcome};
 use super::{ClientSettings, Retryable, USER_AGENT as WE};
+use crate::percent;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
@@ -257,7 +258,7 @@ fn by_status(status: u16, ending: &HeaderMap, headers: HeaderMap, read: &[u8], s
         1 | 4 | 10 | 11 | 14 | 15 => Outcome::Retry { why: Failure::Grpc(status), after },
         8 if after.is_some() => Outcome::Retry { why: Failure::Grpc(status), after },
         _ => {
-            let said = ending.get("grpc-message").map(|value| decoded(value.as_bytes())).unwrap_or_default();
+            let said = ending.get("grpc-message").map(|value| percent::decoded(value.as_bytes())).unwrap_or_default();
             Outcome::Refused { status, headers, said: answer::said(&said, secrets) }
         }
     }
@@ -270,23 +271,6 @@ fn retry_info(ending: &HeaderMap) -> Option<Duration> {
     let info = status.details.iter().find(|detail| detail.type_url.ends_with(RETRY_INFO))?;
     let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay.unwrap_or_default();
     Some(Duration::new(u64::try_from(delay.seconds).unwrap_or(0), u32::try_from(delay.nanos).unwrap_or(0)))
-}
-
-/// Without the percent-encoding of `grpc-message`; what is not encoded right stays.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        let digits = (first == b'%').then(|| after.split_at_checked(2)).flatten();
-        let byte = digits.and_then(|(digits, after)| {
-            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-            Some((u8::from_str_radix(digits, 16).ok()?, after))
-        });
-        let (byte, after) = byte.unwrap_or((first, after));
-        bytes.push(byte);
-        rest = after;
-    }
-    bytes
 }
 
 /// RFC 4648, section 4, with or without padding.
@@ -398,7 +382,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-status-details-bin", base64(&bytes).parse().unwrap());
             let _ = retry_info(&headers);
-            let _ = (decoded(&bytes), from_base64(&bytes));
+            let _ = (percent::decoded(&bytes), from_base64(&bytes));
         }
     }
 }
