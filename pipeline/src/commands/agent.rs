@@ -286,6 +286,11 @@ mod tests {
         assert_eq!((reach.token.as_deref(), reach.tls.is_some()), (Some("another-token-0123456789"), true));
         assert_eq!(of("http://[::1]", Some(&token)).unwrap().addresses, ["[::1]:80".parse().unwrap()]);
         assert_eq!(of("http://127.0.0.1:1", None).unwrap().token.as_deref(), Some("0123456789abcdef"));
+        // A name may have other addresses, which anybody may listen on.
+        let named = of("http://localhost:1", None).unwrap();
+        assert_eq!(named.addresses, [SocketAddr::from(([127, 0, 0, 1], 1))]);
+        assert_eq!(named.token.as_deref(), Some("0123456789abcdef"));
+        assert_eq!(of("http://localhost:2", None).unwrap().token, None, "another agent's");
         for (url, token, word) in [
             ("http://192.0.2.1:1", Some(token.as_path()), "use https"),
             ("https://127.0.0.1", Some(folder.path()), "--token-file"),
