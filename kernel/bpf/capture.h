@@ -476,6 +476,13 @@ __alone int rt_walk_frame(struct rt_conn *c, struct rt_scratch *s)
 	n = op->fill - op->walked;
 	if (f->left) {
 		n = min_of(n, f->left);
+		if (f->skip) {
+			/* The header, or an operation, ended before what is needed of the payload. */
+			len = min_of(n, f->due);
+			f->due -= len;
+			if (op->walked + n == op->fill)
+				op->keep = op->walked + len;
+		}
 		f->left -= n;
 		op->walked += n;
 		return 0;
@@ -503,7 +510,10 @@ __alone int rt_walk_frame(struct rt_conn *c, struct rt_scratch *s)
 	/* The payload goes on behind what was copied: of that, and of what follows, little is needed. */
 	if (f->head[3] == RT_H2_DATA && len > RT_DATA_WHOLE && len > n) {
 		f->skip = 1;
+		f->due = RT_DATA_HEAD - min_of(n, RT_DATA_HEAD);
 		op->keep = min_of(op->walked + RT_DATA_HEAD, op->fill);
+		op->walked += n;
+		f->left -= n;
 	}
 	return 0;
 }

@@ -68,8 +68,9 @@ struct rt_frames {
 	__u32 left; /* bytes of the current frame's payload from there on */
 	__u8 step;
 	__u8 skip;     /* they are only counted */
+	__u8 due;      /* but for that many, which go first */
 	__u8 have;     /* bytes of an unfinished header */
-	__u8 head[17]; /* 9, and room for a masked index */
+	__u8 head[16]; /* 9, and room for a masked index */
 };
 
 struct rt_conn {

@@ -58,7 +58,7 @@ __inline void rt_frames_meet(struct rt_frames *f, __u64 offset, __u32 begins)
 	if (f->step != RT_OUT_OF_STEP && f->at == offset)
 		return;
 	f->step = begins ? RT_ENTERING : RT_OUT_OF_STEP;
-	f->left = f->have = f->skip = 0;
+	f->left = f->have = f->skip = f->due = 0;
 	f->at = offset;
 }
 
@@ -68,13 +68,13 @@ __inline void rt_frames_behind_preface(struct rt_frames *f, __u64 offset)
 	f->step = RT_IN_STEP;
 	f->at = offset;
 	f->left = RT_PREFACE_LEN;
-	f->have = f->skip = 0;
+	f->have = f->skip = f->due = 0;
 }
 
 /* Bytes at the beginning of an operation of `moved` that belong to a payload which is only counted. */
 __inline __u32 rt_frames_skip(struct rt_frames *f, __u32 moved)
 {
-	__u32 n = f->step == RT_IN_STEP && f->skip ? min_of(f->left, moved) : 0;
+	__u32 n = f->step == RT_IN_STEP && f->skip && !f->due ? min_of(f->left, moved) : 0;
 
 	f->left -= n;
 	f->at += n;

@@ -156,6 +156,55 @@ t.join()
     }
 }
 
+/// What is needed of a payload may come in several operations, or lie behind what is copied at once.
+#[test]
+fn the_head_of_a_large_payload_is_captured_wherever_it_is_cut() {
+    if skipped("the_head_of_a_large_payload_is_captured_wherever_it_is_cut") {
+        return;
+    }
+    const CUTS: [usize; 12] = [0, 1, 4, 5, 8, 9, 10, 17, 72, 73, 74, 4096];
+    let frame =
+        |len: usize| [&u32::try_from(len).unwrap().to_be_bytes()[1..], &[0, 0, 0, 0, 0, 1], &vec![b'p'; len]].concat();
+    // Of a copy of 4096 bytes, 51 are of the payload.
+    let (large, before) = (frame(9000), frame(1000).repeat(4));
+    let truth = [b"hello".to_vec(), large.repeat(2 * CUTS.len()), before.clone(), large.clone()].concat();
+    for rung in RUNGS {
+        let mut watch = Watch::new(rung);
+        let (client, server, script, mut records) = begin(
+            &mut watch,
+            Capture::Full,
+            &format!(
+                "
+def over(bytes): c.sendall(bytes); exactly(s, len(bytes))
+large, before = frame(0, 1, b'p' * 9000), frame(0, 1, b'p' * 1000) * 4
+for cut in {CUTS:?}:
+    if cut: over(large[:cut])
+    over(large[cut:])
+    for at in range(0, cut, 7): over(large[at:min(at + 7, cut)])
+    over(large[cut:])
+over(before + large)
+"
+            ),
+        );
+        script.finish();
+        records.extend(watch.drain());
+        for (from, to, out) in [(client, server, EGRESS), (server, client, INGRESS)] {
+            let got = captured(&flow(&records, from, to), out, truth.len());
+            let headed = |at: usize| {
+                let want: Vec<_> = truth[at..at + 9 + HEAD].iter().copied().map(Some).collect();
+                assert_eq!(got[at..at + 9 + HEAD], want, "{rung:?} direction {out}, frame at {at}");
+            };
+            for (n, cut) in CUTS.iter().flat_map(|cut| [cut; 2]).enumerate() {
+                let at = 5 + n * large.len();
+                headed(at);
+                let kept = got[at..at + large.len()].iter().flatten().count();
+                assert!(kept <= (9 + HEAD).max(*cut), "{rung:?} direction {out}, cut at {cut}: {kept} bytes captured");
+            }
+            headed(truth.len() - large.len());
+        }
+    }
+}
+
 #[test]
 fn what_is_no_frame_is_captured_whole() {
     if skipped("what_is_no_frame_is_captured_whole") {
