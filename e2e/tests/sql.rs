@@ -89,7 +89,9 @@ fn both_sides_see(rung: &str, metrics: &Metrics, server: &str, clients: &[(&str,
     for (name, rows) in clients {
         wrong.extend(differences(metrics, CLIENT, name, &sum(rows)));
     }
-    assert!(wrong.is_empty(), "{rung}:\n{}", wrong.join("\n"));
+    // A name that nobody expects explains what the expected one lacks.
+    let named = metrics.by(CLIENT, &[], &["service_name"]);
+    assert!(wrong.is_empty(), "{rung}:\n{}\nclients by name: {named:?}", wrong.join("\n"));
 }
 
 #[test]
