@@ -1,7 +1,7 @@
 //! Protocol `http1`: HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112).
 //!
-//! Start lines are read whole (`line`), header fields piece by piece (`head`), bodies only measured (`body`); the answer's
-//! length depends on the question, so the kinds of unanswered requests are remembered (`asked`).
+//! Start lines are read whole (`start`, `line`), header fields piece by piece (`head`), bodies only measured (`body`); the answer's
+//! length depends on the question, so the kinds of unanswered requests are remembered (`asked`). A `lane` is one direction.
 //!
 //! What is captured of a turn is a prefix, so heads and bodies are cut all the time. A gap in a body of known length, or inside
 //! one chunk, is walked over. Any other gap loses the framing: what is known goes out with `cut`, everything up to the next
@@ -12,19 +12,18 @@
 //! Absent: HTTP/0.9 (it has neither version nor status), upgrades (what follows a 101 or a CONNECT is handed over, to HTTP/2 where
 //! that was agreed: `h2c`), content but for the messages of gRPC-Web (`web_call`).
 
-use super::trace::{self, Found};
 use super::traits::Traits;
 use super::wire::consumed;
-use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Speaker, Step, Successor, Wire};
+use super::{Context, Input, Malformed, Probe, ProbeContext, Protocol, Sink, Step, Successor, Wire};
 use crate::flow::conn::Direction;
-use crate::flow::message::{Message, MessageKind, Part, Status};
-use crate::limits;
-use crate::text::{Text, Token};
+use crate::flow::message::{Message, MessageKind, Part};
 use crate::time::Nanos;
 use asked::{Asked, Queue};
 use body::{Body, Chunked, Reach};
 use h2c::Offer;
-use head::{Fields, Line, Lines, Partial};
+use head::{Fields, Lines};
+use lane::{Lane, Open, Phase};
+use start::{read_start_line, status_code};
 use std::num::NonZeroU64;
 use web_call::{Call, Numbers};
 
@@ -32,13 +31,12 @@ mod asked;
 mod body;
 mod h2c;
 mod head;
+mod lane;
 mod line;
 mod probe;
+mod start;
 mod traits;
 mod web_call;
-
-/// A start line longer than this is read without waiting for its end (method, then as much of the target as is kept).
-const MAX_START_LINE: usize = limits::MAX_TARGET + limits::MAX_TOKEN + 16;
 
 /// Of an answer whose head is as short, and tells the length of its body, nothing else is needed: a power of two.
 const SHORT_HEAD: u8 = 8;
@@ -67,65 +65,6 @@ pub struct State {
     calls: Numbers,
     /// Answers in a row of which [`SHORT_HEAD`] bytes would have been enough.
     short_answers: u8,
-}
-
-/// One direction.
-#[derive(Debug, Default)]
-struct Lane {
-    phase: Phase,
-    /// What most messages do without. Once there it stays, for the next that needs it.
-    aside: Option<Box<Aside>>,
-    /// Of which the head went out and the end is due.
-    open: Option<Open>,
-    fields: Fields,
-    /// Last byte seen.
-    last: Nanos,
-    /// The framing was lost to a gap: the next turn may begin in the middle of something.
-    torn: bool,
-    /// A turn began with what is no start line.
-    strange: bool,
-    /// The next bytes may be no beginning; take only what looks like one.
-    resync: bool,
-}
-
-/// What is apart from its lane because most connections never need it, and there are many of them.
-#[derive(Debug, Default)]
-struct Aside {
-    /// A head that began in bytes that are gone.
-    draft: Option<Message>,
-    /// Its last line, as far as it came.
-    partial: Partial,
-    /// The message is one of gRPC-Web.
-    call: Option<Call>,
-    /// What the head said so far of the trace that the request is part of.
-    trace: Found,
-}
-
-/// Where in a message a direction is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Phase {
-    /// Before a start line.
-    #[default]
-    Start,
-    /// In the rest of a start line whose beginning is read already.
-    StartLine,
-    /// In the header fields.
-    Head,
-    /// In the body.
-    Body(Body),
-    /// Somewhere: bytes count, and nothing else is known of them.
-    Unframed,
-}
-
-/// A message between its head and its end.
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    kind: MessageKind,
-    start: Nanos,
-    bytes: u64,
-    cut: bool,
-    /// No request for it was seen: its framing may be another than it says (the answer to a HEAD).
-    orphan: bool,
 }
 
 /// What the fields and the question say of the body.
@@ -575,181 +514,6 @@ impl State {
         let since = if context.is_request() { &mut self.requests_unread } else { &mut self.responses_unread };
         since.get_or_insert(context.start);
     }
-}
-
-impl Lane {
-    /// One header line without its LF; false at the end of the head.
-    fn field(&mut self, line: &[u8]) -> bool {
-        let Self { aside, fields, .. } = self;
-        let Some(Aside { partial, trace, .. }) = aside.as_deref_mut().filter(|aside| !aside.partial.is_empty()) else {
-            return match fields.line(line, true) {
-                Line::Field => true,
-                Line::Trace(header) => {
-                    told(&mut aside.get_or_insert_default().trace, header, line, true);
-                    true
-                }
-                Line::Last => false,
-            };
-        };
-        partial.push(line);
-        let read = fields.line(partial.line(), partial.whole());
-        if let Line::Trace(header) = read {
-            told(trace, header, partial.line(), partial.whole());
-        }
-        partial.clear();
-        read != Line::Last
-    }
-
-    fn take_draft(&mut self) -> Option<Message> {
-        self.aside.as_deref_mut()?.draft.take()
-    }
-
-    fn call(&mut self) -> Option<&mut Call> {
-        self.aside.as_deref_mut()?.call.as_mut()
-    }
-
-    fn take_call(&mut self) -> Option<Call> {
-        self.aside.as_deref_mut()?.call.take()
-    }
-
-    fn clear_partial(&mut self) {
-        if let Some(aside) = &mut self.aside {
-            aside.partial.clear();
-        }
-    }
-
-    /// The head that began is not read to its end.
-    fn forget(&mut self) {
-        self.take_draft();
-        if let Some(aside) = &mut self.aside {
-            aside.trace = Found::default();
-        }
-    }
-
-    fn count(&mut self, n: u64) {
-        if let Some(open) = &mut self.open {
-            open.bytes = open.bytes.saturating_add(n);
-        }
-    }
-
-    fn cut(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.cut = true;
-        }
-    }
-
-    fn head_out(&mut self, message: &mut Message, open: Open, phase: Phase, sink: &mut dyn Sink) {
-        message.part = Part::Head;
-        self.open = Some(open);
-        self.phase = phase;
-        self.last = message.end;
-        sink.message(message.take());
-    }
-
-    /// A message of which everything is there.
-    fn whole_out(&mut self, message: &mut Message, sink: &mut dyn Sink) {
-        message.part = Part::Whole;
-        if let Some(call) = self.take_call() {
-            call.end(message);
-        }
-        self.restart();
-        sink.message(message.take());
-    }
-
-    /// Sends the end that is due, if one is.
-    fn finish(&mut self, direction: Direction, sink: &mut dyn Sink) {
-        if let Some(open) = self.open.take() {
-            let mut message = Message::new(open.kind, Part::End, Protocol::Http1, direction, open.start);
-            message.end = self.last.max(open.start);
-            message.bytes = open.bytes;
-            message.cut = open.cut;
-            if let Some(call) = self.take_call() {
-                call.end(&mut message);
-            }
-            sink.message(message);
-        }
-    }
-
-    fn restart(&mut self) {
-        self.phase = Phase::Start;
-        self.take_call();
-        self.clear_partial();
-        self.resync = false;
-        self.torn = false;
-    }
-}
-
-/// Reads a start line into the message that it begins: how many bytes were read, and whether the line was whole. `None`: more
-/// bytes decide. `doubtful`: these bytes may begin anywhere, also within a line.
-fn read_start_line(message: &mut Message, doubtful: bool, input: &[u8]) -> Result<Option<(usize, bool)>, Malformed> {
-    let request = message.kind == MessageKind::Request;
-    if request && doubtful {
-        // The end of a method is a token as well.
-        match probe::probe(input) {
-            Probe::Match(Speaker::Client) => {}
-            Probe::NeedMore => return Ok(None),
-            _ => return Err(Malformed { field: "method", kind: "is not known" }),
-        }
-    }
-    let end = memchr::memchr(b'\n', input);
-    let whole = end.and_then(|end| input.get(..end)).map(line::trim_cr);
-    let len = end.map_or(input.len(), |end| end + 1);
-    match (request, whole) {
-        (true, Some(text)) => {
-            let text = if doubtful {
-                line::request(text)
-            } else {
-                line::request(text).or_else(|why| line::careless(text).ok_or(why))
-            }?;
-            message.method = Token::from_wire(text.method);
-            message.target = Text::from_wire(text.target);
-        }
-        (true, None) => {
-            // Too long to wait for: the method and the beginning of the target are all that would be kept anyway.
-            let Some((method, target)) = line::method(input)? else { return Ok(None) };
-            if input.len() < MAX_START_LINE {
-                return Ok(None);
-            }
-            message.method = Token::from_wire(method);
-            message.target = Text::from_wire(target.trim_ascii_start());
-        }
-        (false, whole) => {
-            let text = match whole {
-                Some(text) => text,
-                None if input.len() < 16 => return early_status(input),
-                // The reason phrase has no bound and no meaning.
-                None => input,
-            };
-            let text = line::status(text)?;
-            message.code = Token::from_wire(text.digits);
-            message.status = if text.code < 400 { Status::Ok } else { Status::Error };
-            if text.code < 200 && text.code != 101 {
-                message.kind = MessageKind::Interim;
-            }
-        }
-    }
-    Ok(Some((len, whole.is_some())))
-}
-
-/// A line of a head that carries a trace context.
-#[cold]
-fn told(found: &mut Found, header: trace::Header, line: &[u8], whole: bool) {
-    let value = memchr::memchr(b':', line).and_then(|colon| line.get(colon + 1..));
-    found.field(header, value.unwrap_or(&[]), whole);
-}
-
-/// Refuses what cannot become a status line without waiting for a line end that may never come.
-fn early_status(input: &[u8]) -> Result<Option<(usize, bool)>, Malformed> {
-    let agree = input.iter().zip(probe::VERSION).all(|(have, want)| have == want);
-    if agree { Ok(None) } else { Err(Malformed { field: "HTTP-version", kind: "is not HTTP/1.x" }) }
-}
-
-fn status_code(message: &Message) -> u16 {
-    message
-        .code
-        .as_bytes()
-        .iter()
-        .fold(0, |code: u16, digit| code.wrapping_mul(10).wrapping_add(u16::from(digit.wrapping_sub(b'0'))))
 }
 
 #[cfg(test)]

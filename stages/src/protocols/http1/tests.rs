@@ -243,7 +243,7 @@ fn a_target_longer_than_a_capture_is_kept_as_far_as_it_goes() {
     talk.ask(&format!("POST {target}")).gap(Egress, 600).answer("HTTP/1.1 414 Too Long\r\nContent-Length: 0\r\n\r\n");
     let request = &talk.0.out.0[0];
     assert_eq!((request.method.as_str(), request.part), ("POST", Part::Head));
-    assert_eq!(request.target.as_str(), &target[..limits::MAX_TARGET]);
+    assert_eq!(request.target.as_str(), &target[..crate::limits::MAX_TARGET]);
 }
 
 #[test]
