@@ -7,7 +7,7 @@
 //! configuration are marked sensitive, and what a receiver said is searched for both before anyone sees it.
 //!
 //! gRPC is spoken where [`ClientSettings::http2`] and [`Retryable::Grpc`] say so: one message there, one back, and the status in the
-//! trailers (the feature `otlp-grpc`; without it nothing asks for that).
+//! trailers (the feature `otlp-grpc`).
 //!
 //! Bounds: a request ends after [`ClientSettings::timeout`] in all; of an answer [`MAX_ANSWER`] bytes are read ([`Request::reading`]:
 //! more), of a refusal [`MAX_REASON`]. Redirections are not followed: a body and its credentials go where the configuration says.
@@ -16,6 +16,7 @@
 //! Absent: retrying (see [`super::backoff`]), counting, compression, reading certificates anew while running.
 
 mod answer;
+#[cfg(feature = "otlp-grpc")]
 mod grpc;
 mod secret;
 mod tls;
@@ -27,12 +28,12 @@ pub use tls::config as tls_config;
 use crate::clock;
 use answer::Meaning;
 use bytes::Bytes;
+#[cfg(feature = "otlp-grpc")]
 use grpc::Channel;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use rustls::pki_types::ServerName;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What every receiver is told that we are.
@@ -183,8 +184,10 @@ impl Request {
 
     /// A call of gRPC with one message, encoded and perhaps compressed by gzip, to the URL of the settings, whose
     /// [`ClientSettings::http2`] must be set.
+    #[cfg(feature = "otlp-grpc")]
     #[must_use]
     pub fn grpc(message: &[u8], gzip: bool) -> Self {
+        use reqwest::header::{CONTENT_TYPE, TE};
         let request = Self::post(grpc::framed(message, gzip), Retryable::Grpc)
             .with(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
             .with(TE, HeaderValue::from_static("trailers"));
@@ -234,7 +237,8 @@ impl Request {
 pub struct Client {
     http: reqwest::Client,
     /// Where gRPC is spoken.
-    channel: Option<Arc<Channel>>,
+    #[cfg(feature = "otlp-grpc")]
+    channel: Option<std::sync::Arc<Channel>>,
     settings: ClientSettings,
 }
 
@@ -259,9 +263,15 @@ impl Client {
         } else {
             tls::config(&TlsSettings { insecure: true, ..TlsSettings::default() })?
         };
-        let channel = settings.http2.then(|| Arc::new(Channel::new(&settings, tls.clone())));
+        #[cfg(feature = "otlp-grpc")]
+        let channel = settings.http2.then(|| std::sync::Arc::new(Channel::new(&settings, tls.clone())));
         let http = builder.tls_backend_preconfigured(tls).build().map_err(ClientError::Build)?;
-        Ok(Self { http, channel, settings })
+        Ok(Self {
+            http,
+            #[cfg(feature = "otlp-grpc")]
+            channel,
+            settings,
+        })
     }
 
     /// How it reaches the receiver.
@@ -278,6 +288,7 @@ impl Client {
         headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         headers.extend(request.headers);
         let url = request.url.unwrap_or_else(|| self.settings.url.clone());
+        #[cfg(feature = "otlp-grpc")]
         if let (Retryable::Grpc, Some(channel)) = (request.retryable, &self.channel) {
             let answer = channel.call(url, headers, request.body, request.most).await;
             return answer.map_or_else(again, |answer| answer.outcome(&self.secrets(secrets)));

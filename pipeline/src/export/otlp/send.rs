@@ -22,6 +22,7 @@ const LAST_WAIT: Duration = Duration::from_millis(250);
 pub(super) struct Receiver {
     pub(super) client: Client,
     /// What it speaks.
+    #[cfg_attr(not(feature = "otlp-grpc"), expect(dead_code, reason = "there is but one encoding of a request"))]
     pub(super) protocol: Protocol,
     /// What bodies are compressed with.
     pub(super) encoding: Encoding,
@@ -92,6 +93,7 @@ async fn one(sending: Sending, outbox: &Outbox, to: &Receiver, backoff: &mut Bac
 }
 
 fn request(sending: &Sending, to: &Receiver) -> Request {
+    #[cfg(feature = "otlp-grpc")]
     if to.protocol == Protocol::Grpc {
         return Request::grpc(&sending.body(), to.encoding == Encoding::Gzip);
     }
