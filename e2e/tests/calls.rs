@@ -7,7 +7,8 @@ use redtap_e2e::can_run;
 use redtap_e2e::cli::{Record, Tail, records, redtap};
 use redtap_e2e::sandbox::{Sandbox, get};
 use redtap_e2e::servers::chain::Chain;
-use std::collections::BTreeMap;
+use redtap_e2e::servers::nginx::Nginx;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
@@ -275,6 +276,108 @@ fn calls_are_shown_filtered_to_who_asks_and_left_out_for_who_is_slow() {
         follow().1
     }));
     agent.stop().unwrap();
+}
+
+/// Headers of a request, how its record says that it is tied, its trace, and what it is below. The ids of `sw8` are hashes
+/// (FNV-1a) of the texts without their padding.
+const SAID: [(&str, &[&str], &str, &str, &str); 4] = [
+    (
+        "w3c",
+        &["traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+        "traceparent",
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "00f067aa0ba902b7",
+    ),
+    (
+        "single",
+        &["b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90"],
+        "b3",
+        "80f198ee56343ba864fe8b2a57d3eff7",
+        "e457b5a2e4d86bd1",
+    ),
+    (
+        "several",
+        &["X-B3-TraceId: 64fe8b2a57d3eff8", "X-B3-SpanId: a457b5a2e4d86bd2", "X-B3-Sampled: 1"],
+        "b3",
+        "000000000000000064fe8b2a57d3eff8",
+        "a457b5a2e4d86bd2",
+    ),
+    (
+        "skywalking",
+        &[concat!(
+            "sw8: 1-YTEyZmY2MGItNTgwNy00NjNiLWExZjgtZmIxYzg2MDgyMTll-MWYyZDRiZjQ3YmY3MTFlYWI3OTRhY2RlNDgwMDExMjI=-3",
+            "-d2Vi-d2Vi-d2Vi-d2Vi"
+        )],
+        "sw8",
+        "4b83fe02e675c3ea2fca84d444f10fc8",
+        "8b4c9658f2ae9b92",
+    ),
+];
+
+/// The traces that buckets name on `/metrics`.
+fn exemplars(agent: &Agent) -> BTreeSet<String> {
+    let (_, text) = get(agent.port(), "/metrics", "application/openmetrics-text; version=1.0.0").unwrap();
+    let traces = text.lines().filter_map(|line| line.split_once(" # {trace_id=\"")?.1.split('"').next());
+    traces.map(str::to_owned).collect()
+}
+
+#[test]
+fn requests_say_their_trace_in_each_format_and_exemplars_are_those_that_are_wanted() {
+    if !can_run(&["nginx", "curl"]) {
+        return;
+    }
+    for wanted in ["all", "said", "off"] {
+        let sandbox = Sandbox::new("calls").unwrap();
+        let nginx = Nginx::start(&sandbox, 1).unwrap();
+        sandbox.write("redtap.toml", &format!("[calls]\nexemplars = \"{wanted}\"\n")).unwrap();
+        let agent = Agent::start(&sandbox, &[]).unwrap();
+        let ask = |path: &str, headers: &[&str]| {
+            let mut words = vec!["-s", "-o", "/dev/null"];
+            headers.iter().for_each(|header| words.extend(["-H", header]));
+            let url = nginx.url(&format!("/{path}"));
+            words.push(&url);
+            sandbox.run("curl", &words).unwrap();
+        };
+        for (path, headers, ..) in SAID {
+            ask(path, headers);
+        }
+        ask("plain", &[]);
+        assert_eq!(quiet(&agent)["held"], 0);
+        let (_, body) = get(agent.port(), "/api/v1/calls", "*/*").unwrap();
+        let all = records(&body).unwrap();
+        let of = |path: &str, role: &str| {
+            let target = format!("/{path}");
+            let mut found = all.iter().filter(|one| one.text("target") == target && one.text("role") == role);
+            let one = found.next().unwrap_or_else(|| panic!("no {role} of {target}: {body}"));
+            assert!(found.next().is_none(), "{body}");
+            one
+        };
+        for (path, _, link, trace, parent) in SAID {
+            let (client, server) = (of(path, "client"), of(path, "server"));
+            assert_eq!(client.texts(["link", "trace_id", "parent_span_id"]), [link, trace, parent], "{path}");
+            assert_eq!(server.text("trace_id"), trace, "{path}");
+            assert_eq!(server.text("parent_span_id"), client.text("span_id"), "{path}: the client's call lies between");
+        }
+        let own = of("plain", "server").text("trace_id").to_owned();
+        assert_eq!(of("plain", "client").text("trace_id"), own);
+        let said = SAID.iter().map(|(.., trace, _)| (*trace).to_owned());
+        let due: BTreeSet<String> = match wanted {
+            "all" => said.chain([own]).collect(),
+            "said" => said.collect(),
+            _ => BTreeSet::new(),
+        };
+        // A call is offered once its series is published, 2 s after it was out; what is not wanted does not come later either.
+        let mut shown = exemplars(&agent);
+        for _ in 0..40 {
+            if !due.is_empty() && shown == due {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            shown = exemplars(&agent);
+        }
+        assert_eq!(shown, due, "{wanted}");
+        agent.stop().unwrap();
+    }
 }
 
 #[test]

@@ -145,17 +145,10 @@ fn wanted(query: &str) -> Result<(u32, Option<i64>), Refusal> {
     Ok((last, until))
 }
 
+/// Whole ones.
 fn seconds(text: &str) -> Option<u32> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.parse::<u32>().ok()?.checked_mul(unit)
+    let time = crate::settings::duration::parse(text)?;
+    u32::try_from(time.as_secs()).ok().filter(|_| time.subsec_nanos() == 0)
 }
 
 #[cfg(test)]

@@ -174,4 +174,30 @@ mod tests {
             assert_eq!(text, wanted);
         }
     }
+
+    #[test]
+    fn an_exemplar_follows_the_bucket_that_it_was_counted_in() {
+        use redtap_stages::flow::trace::{SpanId, TraceId};
+        use redtap_stages::time::Nanos;
+        let one = |bucket| Exemplar {
+            trace: TraceId::new(0xab).unwrap(),
+            span: SpanId::new(0xc).unwrap(),
+            said: true,
+            bucket,
+            value: Nanos(1_250_000),
+            ended: Nanos(7),
+            at_ms: 1_700_000_000_040,
+        };
+        let bounds: Vec<String> = ["1.0", "2.0", "+Inf"].map(|bound| format!("le=\"{bound}\"}} ")).into();
+        let mut buckets = [0; MAX_BUCKETS + 1];
+        buckets[..3].copy_from_slice(&[4, 0, 2]);
+        let mut text = String::new();
+        histogram(("m", ""), &bounds, &buckets, &[one(0), one(2)], &mut text);
+        let ids = "trace_id=\"000000000000000000000000000000ab\",span_id=\"000000000000000c\"";
+        let shown = format!(" # {{{ids}}} 0.00125 1700000000.04");
+        let lines: Vec<String> = [("1.0", "4", shown.as_str()), ("2.0", "4", ""), ("+Inf", "6", &shown)]
+            .map(|(le, count, rest)| format!("m_bucket{{le=\"{le}\"}} {count}{rest}"))
+            .into();
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+    }
 }
