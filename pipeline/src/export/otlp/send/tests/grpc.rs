@@ -63,14 +63,14 @@ async fn one(request: http::Request<h2::RecvStream>, mut answer: SendResponse<By
     came
 }
 
-fn sent_by_grpc(encoding: Encoding, script: Vec<Ended>) -> (Vec<Came>, AccountTotals) {
-    let (url, came) = grpc_receiver(script);
+/// Begins to send one parcel of three items; each call may take so long.
+fn exporting(url: reqwest::Url, encoding: Encoding, within: Duration) -> (Arc<Account>, crate::export::Exporters) {
     let account = Arc::new(Account::new("test"));
     let counted = Arc::clone(&account);
     let exporters = crate::export::Exporters::start(vec![crate::export::Exporter {
         account: Arc::clone(&account),
         begin: Box::new(move |ending| -> Work {
-            let settings = ClientSettings { http2: true, ..ClientSettings::new(url, Duration::from_secs(20)) };
+            let settings = ClientSettings { http2: true, ..ClientSettings::new(url, within) };
             let client = Client::new(settings).unwrap();
             let to = Receiver { client, protocol: Protocol::Grpc, encoding, rejected: wire::rejected_spans };
             let outbox = Outbox::new(Arc::clone(&counted), 1_000);
@@ -80,12 +80,51 @@ fn sent_by_grpc(encoding: Encoding, script: Vec<Ended>) -> (Vec<Came>, AccountTo
             Box::pin(async move { deliver(&outbox, &to, ending).await })
         }),
     }]);
+    (account, exporters.unwrap())
+}
+
+fn sent_by_grpc(encoding: Encoding, script: Vec<Ended>) -> (Vec<Came>, AccountTotals) {
+    let (url, came) = grpc_receiver(script);
+    let (account, exporters) = exporting(url, encoding, Duration::from_secs(20));
     // The receiver waits for the end of the connection, which is that of the exporter.
     while account.totals().gathered == 0 || account.totals().pending > 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    exporters.unwrap().stop(Duration::from_secs(5));
+    exporters.stop(Duration::from_secs(5));
     (came.join().unwrap(), account.totals())
+}
+
+/// It takes connections and what is sent, and never says a word: not even the settings of HTTP/2.
+#[test]
+fn an_address_that_swallows_everything_is_tried_again_and_holds_nobody_up() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}/{}", Protocol::Grpc.paths()[1]).parse().unwrap();
+    let swallow = std::thread::spawn(move || {
+        let mut swallowed: Vec<Vec<u8>> = Vec::new();
+        for stream in listener.incoming() {
+            let mut all = Vec::new();
+            // Until the exporter gives the call up; a connection without a word ends this.
+            stream.unwrap().read_to_end(&mut all).unwrap();
+            if all.is_empty() {
+                break;
+            }
+            swallowed.push(all);
+        }
+        swallowed
+    });
+    let (account, exporters) = exporting(url, Encoding::Identity, Duration::from_millis(200));
+    while account.totals().retries < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let began = clock::monotonic();
+    exporters.stop(Duration::from_secs(1));
+    assert!(clock::monotonic().since(began) < Nanos::from_secs(4), "the end waits no longer than it is told to");
+    let totals = account.totals();
+    assert_eq!((totals.delivered, totals.undelivered[Reason::Ended as usize], totals.pending), (0, 3, 0));
+    drop(std::net::TcpStream::connect(address).unwrap());
+    let swallowed = swallow.join().unwrap();
+    assert!(swallowed.len() >= 2 && swallowed.iter().all(|all| all.starts_with(b"PRI * HTTP/2.0")), "{swallowed:?}");
 }
 
 #[test]
