@@ -59,3 +59,26 @@ fn a_tap_without_room_refuses_who_follows() {
     drop(others);
     assert!(calls.follow_all().is_ok());
 }
+
+#[test]
+fn the_end_comes_even_while_more_and_more_calls_do() {
+    let tap = Arc::new(Tap::default());
+    let calls = Calls::start(&tap, 10, None, None).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                number += 1;
+                tap.offer(&[One::served(1, 1, number, number + 1).joined()]);
+            }
+        });
+        wait(|| calls.counts().taken > 100);
+        let began = clock::monotonic();
+        calls.stop();
+        let took = clock::monotonic().since(began);
+        over.store(true, Ordering::Relaxed);
+        assert!(took < Nanos::from_secs(10), "{took:?}: a second, and what a busy machine takes");
+    });
+    assert!(calls.counts().kept > 0, "what was held is put out");
+}
