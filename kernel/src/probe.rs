@@ -18,13 +18,14 @@ use std::time::Duration;
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-pub use self::error::{ProbeError, RungFailure, StepError};
+pub use self::error::{ProbeError, RungFailure};
 pub use self::options::{ProbeOptions, RungChoice};
 pub use self::stats::{ProgramStats, RunStats, RunTimes, Runs, measuring_ns};
 pub use self::tuning::Tuning;
 use crate::filters::{Filters, MAX_ENTRIES};
 use crate::losses::{COUNTERS, Losses, SETS};
 use crate::rungs::Rung;
+pub use crate::rungs::StepError;
 
 /// Names of the ring maps, by shard.
 const RINGS: [&str; redtap_stages::abi::MAX_SHARDS] =

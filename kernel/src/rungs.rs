@@ -3,15 +3,16 @@
 //! A rung attaches wholly or not at all: its programs live in an [`aya::Ebpf`], and dropping that detaches them.
 
 pub(crate) mod socket;
+mod step;
 pub(crate) mod syscall;
 mod tracefs;
+
+pub use self::step::StepError;
 
 use std::fmt;
 
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
-
-use crate::probe::StepError;
 
 /// A way to see socket operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

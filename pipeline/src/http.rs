@@ -16,6 +16,7 @@ mod assets;
 mod calls;
 pub mod guard;
 mod routes;
+mod shown;
 mod tls;
 
 use crate::alarms::Board;

@@ -8,8 +8,8 @@
 use aya::Ebpf;
 use aya::programs::TracePoint;
 
+use super::step::StepError;
 use super::{Hook, tracefs};
-use crate::probe::StepError;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/syscall.x86_64.o");

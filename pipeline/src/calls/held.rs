@@ -8,13 +8,20 @@
 //! hold at most twice as many as are held, and 64. Absent: a clock, what the causes of calls are.
 
 use super::ids::Link;
-use super::tie::{HOLD, HOLD_BELOW, OTHER_END};
 use hashbrown::HashMap;
 use redtap_stages::flow::joined::Joined;
 use redtap_stages::flow::trace::SpanId;
 use redtap_stages::time::Nanos;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
+
+/// Longest time that a call waits for its cause to be known.
+pub const HOLD: Nanos = Nanos::from_secs(10);
+/// Longest time that a call waits for its cause, which is known, to be out itself: it may be the last of several that wait so.
+pub const HOLD_BELOW: Nanos = Nanos::from_secs(30);
+/// Longest time that a request waits for its other end: more than twice what that may be on its way for ([`super::tie::LAG`]), on a machine that has
+/// no time.
+pub const OTHER_END: Nanos = Nanos::SECOND;
 
 /// A call that waits for its names.
 pub(super) struct Held {

@@ -12,6 +12,7 @@
 //! Bounds: [`MAX_HELD`] calls (past that the oldest goes out as it is, counted), [`MAX_PROCESSES`] processes, and those of both rooms.
 //! Absent: a clock, threads, any guess.
 
+pub use super::held::{HOLD, HOLD_BELOW, OTHER_END};
 use super::held::{Held, On, Waiting};
 use super::ids::{Ids, Link, Names};
 use super::process::{Process, Served, Threads};
@@ -25,13 +26,6 @@ use redtap_stages::time::Nanos;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-/// Longest time that a call waits for its cause to be known.
-pub const HOLD: Nanos = Nanos::from_secs(10);
-/// Longest time that a call waits for its cause, which is known, to be out itself: it may be the last of several that wait so.
-pub const HOLD_BELOW: Nanos = Nanos::from_secs(30);
-/// Longest time that a request waits for its other end: more than twice what that may be on its way for ([`LAG`]), on a machine that has
-/// no time.
-pub const OTHER_END: Nanos = Nanos::SECOND;
 /// Calls held at a time.
 pub const MAX_HELD: usize = 8_192;
 /// Calls whose names are remembered for those that they caused.

@@ -1,6 +1,6 @@
 //! `/api/v1/alarms`: what fires, what may soon, and what did (`docs/api.md`).
 
-use super::routes::Shown;
+use super::shown::Shown;
 use crate::alarms::drive::json;
 use axum::extract::State;
 use axum::http::StatusCode;

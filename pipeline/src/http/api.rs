@@ -3,7 +3,7 @@
 //! A report is made on a thread of its own, so that the other answers need not wait for it. Who goes away before it is made takes it
 //! along: it is given up where it next waits for an engine, and its place is free.
 
-use super::routes::Shown;
+use super::shown::Shown;
 use crate::reports::{Range, ReportError, Reports};
 use axum::Router;
 use axum::extract::rejection::PathRejection;

@@ -6,7 +6,7 @@
 //! Absent: how calls are tied.
 
 use super::guard::OpenEnd;
-use super::routes::Shown;
+use super::shown::Shown;
 use crate::calls::filter::{CallFilter, MAX_VALUES};
 use crate::calls::{Calls, Followed};
 use crate::records;

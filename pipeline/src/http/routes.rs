@@ -1,6 +1,7 @@
 //! What is answered where. Errors are JSON: `{"error": "...", "status": n}`.
 
 use super::access::{Access, Allowed, Denied};
+use super::shown::Shown;
 use super::{Backend, HttpCounters, MAX_REPORTS, MAX_SCRAPES, api, assets};
 use crate::registry::negotiate;
 use axum::Router;
@@ -16,15 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of an `Accept` header that are looked at.
 const MAX_ACCEPT: usize = 4_096;
-
-#[derive(Clone)]
-pub(super) struct Shown {
-    pub(super) backend: Arc<dyn Backend>,
-    counters: Arc<HttpCounters>,
-    access: Arc<Access>,
-    scrapes: Arc<Semaphore>,
-    pub(super) reports: Arc<Semaphore>,
-}
 
 /// A text that keeps its place among the scrapes until the last byte is sent.
 struct Scrape {

@@ -6,7 +6,6 @@
 //!
 //! Absent: other network namespaces, which would have to be entered, and UDP, whose table is small.
 
-use super::local::Listener;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with, sockopt,
@@ -34,6 +33,15 @@ const IPPROTO_TCP: u8 = 6;
 const LISTENING: u32 = 1 << 10;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+
+/// A socket that waits for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// Inode number of the socket, as in `/proc/PID/fd`.
+    pub inode: u64,
+}
 
 /// Adds the listening sockets of both families to `found`.
 ///

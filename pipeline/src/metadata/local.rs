@@ -1,6 +1,7 @@
 //! What this host has: its addresses, and the sockets that listen in its network namespaces.
 
 use super::diag;
+pub use super::diag::Listener;
 use super::process::read_text;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,15 +15,6 @@ pub const MAX_LISTENERS: usize = 16_384;
 pub const MAX_DESCRIPTORS: usize = 1_024;
 /// Most local addresses kept.
 pub const MAX_ADDRESSES: usize = 1_024;
-
-/// A socket that waits for clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listener {
-    /// Where.
-    pub address: SocketAddr,
-    /// Inode number of the socket, as in `/proc/PID/fd`.
-    pub inode: u64,
-}
 
 /// The sockets that listen in the agent's network namespace and in those of `pids`: TCP sockets in state LISTEN, and UDP
 /// sockets without a peer below the ephemeral ports (above, they are more likely clients).

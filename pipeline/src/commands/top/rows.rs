@@ -1,7 +1,6 @@
 //! The tables of `top`: reports turned into rows of cells that can be ordered, filtered and shown. Pure.
 
 use super::super::tail::text::{clock, shown, took};
-use super::state::{Call, Order};
 use redtap::reports::{EndpointRow, Red, ServiceReport, Services, SideReport, Topology};
 use std::cmp::Ordering;
 
@@ -11,6 +10,38 @@ const MANY_ERRORS: f64 = 0.05;
 const SOME_ERRORS: f64 = 0.01;
 /// Characters of a text that are kept.
 const MAX_TEXT: usize = 200;
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Call {
+    /// Nanoseconds since the epoch.
+    pub(super) start_ns: i64,
+    /// None: there was no answer.
+    pub(super) duration_ns: Option<u64>,
+    /// Whose.
+    pub(super) service: String,
+    /// It answered (rather than asked).
+    pub(super) answered: bool,
+    /// The other end.
+    pub(super) peer: String,
+    /// By name.
+    pub(super) protocol: String,
+    /// Status code or error, as known.
+    pub(super) code: String,
+    /// It failed.
+    pub(super) failed: bool,
+    /// Method and target.
+    pub(super) what: String,
+}
+
+/// How rows are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Order {
+    /// By this column; none: as they came.
+    pub(super) column: Option<usize>,
+    /// The other way round.
+    pub(super) turned: bool,
+}
 
 /// A cell.
 #[derive(Debug, Clone, PartialEq)]

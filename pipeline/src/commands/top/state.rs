@@ -2,6 +2,7 @@
 //! [`State::press`] alone.
 
 use super::rows::{self, Table};
+pub(super) use super::rows::{Call, Order};
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 use redtap::reports::{ServiceReport, Services, Topology};
 use serde_json::Value;
@@ -63,29 +64,6 @@ pub(super) struct Health {
     pub(super) sampling: f64,
 }
 
-/// One call.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Call {
-    /// Nanoseconds since the epoch.
-    pub(super) start_ns: i64,
-    /// None: there was no answer.
-    pub(super) duration_ns: Option<u64>,
-    /// Whose.
-    pub(super) service: String,
-    /// It answered (rather than asked).
-    pub(super) answered: bool,
-    /// The other end.
-    pub(super) peer: String,
-    /// By name.
-    pub(super) protocol: String,
-    /// Status code or error, as known.
-    pub(super) code: String,
-    /// It failed.
-    pub(super) failed: bool,
-    /// Method and target.
-    pub(super) what: String,
-}
-
 impl Call {
     /// Out of an object of `/api/v1/calls`.
     pub(super) fn read(line: &Value) -> Self {
@@ -123,15 +101,6 @@ pub(super) enum Answer {
     Calls(Health, Vec<Call>),
     /// Why there is nothing new.
     Failed(String),
-}
-
-/// How rows are ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Order {
-    /// By this column; none: as they came.
-    pub(super) column: Option<usize>,
-    /// The other way round.
-    pub(super) turned: bool,
 }
 
 /// Everything that a screen is made of, but for its size.
