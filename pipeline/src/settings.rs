@@ -17,6 +17,7 @@ mod layers;
 mod otlp;
 mod read;
 mod remote_write;
+mod said;
 mod show;
 mod standard;
 mod ui;
@@ -24,9 +25,9 @@ mod ui;
 pub use alarms::AlarmSettings;
 pub use error::{Problem, SettingsError};
 pub use http::{HttpSettings, TokenError, TokenSource};
-pub use layers::{Layers, Said, Tables, Written};
 pub use otlp::OtlpSettings;
 pub use remote_write::{MAX_SHARDS, RemoteWriteProtocol, RemoteWriteSettings};
+pub use said::{Layers, Said, Tables, Written};
 
 use crate::calls::exemplars::Offered;
 use read::Reader;

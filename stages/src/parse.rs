@@ -20,13 +20,15 @@ use crate::limits;
 use crate::stage::{Ledger, Stage};
 use crate::time::Nanos;
 use buffers::Buffers;
-use connection::{Connection, Work};
+use connection::Connection;
 use std::marker::PhantomData;
+use work::Work;
 
 mod buffers;
 mod capture;
 mod connection;
 mod state;
+mod work;
 
 crate::reasons! {
     /// Why parse did not pass a segment on.

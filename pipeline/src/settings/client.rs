@@ -3,8 +3,8 @@
 //! Their names, defaults and sentences are one table too ([`super::keys`]). A section may have them with something before their
 //! names (`ui.query_url`, `alarms.slack_timeout`), and its URLs under other names or several of them ([`Way::to`]).
 
+use super::keys::HIDDEN;
 use super::read::Reader;
-use super::show::HIDDEN;
 use crate::export::client::{Auth, ClientSettings, Secret, TlsSettings};
 use reqwest::Url;
 use reqwest::header::{

@@ -3,7 +3,8 @@
 //! Everything else is derived from it: what is unknown, the names of the environment variables, the defaults, the
 //! output of `redtap config` and the list in `docs/configuration.md` (a test compares them).
 
-use super::show::HIDDEN;
+/// Shown instead of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,40 +6,13 @@ mod tables;
 
 use super::error::Problem;
 use super::keys::{self, KEYS, Kind};
+use super::said::{Layers, Said, Tables, Written};
 use super::{PREFIX, Sources, standard};
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
 use std::collections::BTreeMap;
 
 /// Entries of a list or table that are read; what comes after is a problem.
 pub(super) const MAX_ENTRIES: usize = 256;
-
-/// A value as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
-    /// One value.
-    One(String),
-    /// A list.
-    List(Vec<String>),
-    /// A table.
-    Table(BTreeMap<String, String>),
-    /// Tables by name.
-    Tables(Tables),
-}
-
-/// Tables by name, each its fields.
-pub type Tables = BTreeMap<String, BTreeMap<String, String>>;
-
-/// A value and who said so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// The value.
-    pub value: Written,
-    /// `default`, a file, an environment variable or a flag.
-    pub origin: String,
-}
-
-/// What holds after all layers, by path; every key of the table is in it.
-pub type Layers = BTreeMap<&'static str, Said>;
 
 /// Gathers all layers; problems are appended.
 pub(super) fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> Layers {

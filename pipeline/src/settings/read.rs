@@ -3,9 +3,10 @@
 use super::CpuShare;
 use super::duration::{parse as parse_duration, show as show_duration};
 use super::error::Problem;
+use super::keys::HIDDEN;
 use super::keys::{is_address, is_secret, shown_address};
-use super::layers::{Layers, MAX_ENTRIES, Said, Tables, Written};
-use super::show::HIDDEN;
+use super::layers::MAX_ENTRIES;
+use super::said::{Layers, Said, Tables, Written};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -1,11 +1,8 @@
 //! The effective configuration as TOML that can be fed back, each key with who said so.
 
-use super::keys::{KEYS, Kind, is_address, is_secret, shown_address};
-use super::layers::{Layers, Said, Written};
+use super::keys::{HIDDEN, KEYS, Kind, is_address, is_secret, shown_address};
+use super::said::{Layers, Said, Written};
 use std::fmt::Write as _;
-
-/// Shown instead of a secret.
-pub(super) const HIDDEN: &str = "(hidden)";
 
 /// Renders all keys, sections in order, one comment line a key with its meaning and origin.
 #[must_use]

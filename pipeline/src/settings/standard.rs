@@ -4,7 +4,7 @@
 //! One that is empty is not set. What a variable says that this agent has no use for (an unknown sampler) is ignored, as the
 //! specification wants it. Absent: variables for signals and protocols that the agent does not have.
 
-use super::layers::{Layers, Said, Written};
+use super::said::{Layers, Said, Written};
 use std::collections::BTreeMap;
 
 /// How the text of a variable becomes that of a key.

@@ -4,7 +4,7 @@
 //! The kernel has one place for the verdicts of many connections, so it may forget what it was asked: whoever is captured less of
 //! than was asked for asks again, at most once in [`limits::VERDICT_AGAIN`].
 
-use super::connection::Work;
+use super::work::Work;
 use crate::flow::conn::ConnInfo;
 use crate::limits;
 use crate::protocols::traits::Growth;

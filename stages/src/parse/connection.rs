@@ -1,33 +1,20 @@
 //! One connection in parse: what is unfinished in each direction, and the way of one segment through its parser.
 
-use super::buffers::Buffers;
+use super::Reject;
 use super::capture::CaptureBudget;
 use super::state::{Collect, Held, State};
-use super::{Counts, Reject};
+use super::work::Work;
 use crate::flow::conn::{ConnInfo, ConnKey, Direction, What};
-use crate::flow::message::{Message, MessageBatch, MessageKind, Part};
+use crate::flow::message::{Message, MessageKind, Part};
 use crate::flow::segment::Segment;
 use crate::limits;
 use crate::protocols::{Context, Input, Pairing, Protocol, Sink, Step, Successor};
-use crate::stage::Ledger;
 use crate::time::Nanos;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Turns in a row that are malformed, without a message between them, after which a stream is given up.
 const MAX_MALFORMED_TURNS: u8 = 8;
-
-/// What a connection may use of the stage.
-pub(super) struct Work<'a> {
-    pub(super) conn: ConnKey,
-    pub(super) at: Nanos,
-    /// The thread that moved the segment at hand (0: not known, or there is none), and which way.
-    pub(super) mover: (u32, Direction),
-    pub(super) buffers: &'a mut Buffers,
-    pub(super) ledger: &'a mut Ledger,
-    pub(super) counts: &'a mut Counts,
-    pub(super) out: &'a mut MessageBatch,
-}
 
 /// A connection.
 pub(super) struct Connection {
