@@ -184,10 +184,9 @@ impl SelfMetrics {
         self.gauge("redtap_process_threads", Vec::new(), float(usage.threads));
         self.seconds.clear();
         let cpu = usage.cpu.as_secs_f64();
-        self.seconds.push(("redtap_process_cpu_seconds", "Processor time that the agent used.", cpu));
+        self.seconds.push((CPU.0, CPU.1, cpu));
         if let Some(runs) = &observed.runs {
-            let help = "Time that the kernel programs ran (kernel.bpf_stats_enabled).";
-            self.seconds.push(("redtap_bpf_run_seconds", help, float(runs.run_ns()) / 1e9));
+            self.seconds.push((RUN.0, RUN.1, float(runs.run_ns()) / 1e9));
             self.counter("redtap_bpf_runs_total", Vec::new(), runs.run_count());
         }
     }
@@ -484,6 +483,17 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
+/// Counters of seconds, which [`HELP`] cannot describe to a recorder that counts in whole numbers. Their names go on with `_total`.
+const CPU: (&str, &str) = ("redtap_process_cpu_seconds", "Processor time that the agent used.");
+const RUN: (&str, &str) = ("redtap_bpf_run_seconds", "Time that the kernel programs ran (kernel.bpf_stats_enabled).");
+
+/// What one of the agent's own metrics means, by its name; nothing of others.
+#[must_use]
+pub fn help(name: &str) -> &'static str {
+    let seconds = || [CPU, RUN].into_iter().find(|(family, _)| name.strip_suffix("_total") == Some(*family));
+    HELP.iter().copied().find(|(known, _)| *known == name).or_else(seconds).map_or("", |(_, help)| help)
+}
+
 /// One sentence a metric; `docs/metrics.md` has the same (a test compares).
 pub const HELP: &[(&str, &str)] = &[
     ("redtap_build_info", "Version of the agent; always 1."),
@@ -673,6 +683,8 @@ mod tests {
         assert_eq!(found("redtap_stage_taken_total"), [7.0]);
         assert_eq!(found("redtap_process_resident_bytes"), [4_096.0]);
         assert_eq!(found("redtap_process_cpu_seconds_total"), [1.25]);
+        let bare: Vec<_> = own.iter().filter(|one| help(&one.name).is_empty()).map(|one| &one.name).collect();
+        assert!(bare.is_empty(), "nothing says what these mean: {bare:?}");
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
         assert_eq!(own.len(), lines, "every line of the text is a sample");
         let mut open = String::new();
