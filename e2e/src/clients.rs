@@ -36,6 +36,8 @@ pub enum Kit {
     SqlPython,
     /// Prometheus and promtool.
     Prometheus,
+    /// Prometheus's compliance suite for senders of remote write.
+    RemoteWriteSender,
     /// VictoriaMetrics, one node.
     VictoriaMetrics,
     /// What drives a browser, and judges accessibility.
@@ -57,6 +59,7 @@ impl Kit {
             Self::SqlPhp => ("sql-php", "sql-php"),
             Self::SqlPython => ("sql-python", "sql-python/requirements.txt"),
             Self::Prometheus => ("prometheus", "prometheus.txt"),
+            Self::RemoteWriteSender => ("remote-write-sender", "remote-write-sender"),
             Self::VictoriaMetrics => ("victoria-metrics", "victoria-metrics.txt"),
             Self::Ui => ("ui", "ui/package-lock.json"),
         }

@@ -2,18 +2,21 @@
 //! kills of both, nothing lost, nothing twice, in order, and ended series are known to have ended.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use redtap_e2e::agent::Agent;
+use redtap_e2e::agent::{Agent, binary};
 use redtap_e2e::can_run_with;
 use redtap_e2e::certificates::Certificates;
 use redtap_e2e::clients::Kit;
 use redtap_e2e::prometheus::{Metrics, Sample};
 use redtap_e2e::sandbox::{Proc, Sandbox, free_port};
 use redtap_e2e::servers::nginx::Nginx;
+use redtap_e2e::servers::otel_collector::OtelCollector;
 use redtap_e2e::servers::store::{Product, Store};
 use serde_json::Value;
 use std::time::Duration;
 
 const COUNT: &str = "http_server_request_duration_seconds_count";
+/// Cases of the compliance suite with their steps: fewer, and some were not run.
+const CASES: usize = 34;
 const TRAFFIC: &str = "{__name__=~\"(http_server|http_client|traces).+(_count|_sum|_bucket|_total)\"}";
 
 /// nginx in a cgroup that is watched, a store in one that is not.
@@ -98,7 +101,7 @@ fn is_of(stored: &Value, shown: &Sample) -> bool {
         })
 }
 
-fn wait(done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+fn wait(mut done: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
     for _ in 0..400 {
         if done() {
             return;
@@ -372,4 +375,126 @@ fn a_receiver_behind_tls_a_password_and_a_proxy_holds_the_same() {
         let status = if identity.is_empty() { "status=400" } else { "status=401" };
         assert!(log.contains("refused samples") && log.contains(status) && !log.contains("hush"), "{log}");
     }
+}
+
+#[test]
+fn prometheus_s_own_compliance_suite_finds_nothing() {
+    if !can_run_with(&["nginx", "curl"], &[Kit::RemoteWriteSender]) {
+        return;
+    }
+    let (watched, beside) = (Sandbox::new("write").unwrap(), Sandbox::new("suite").unwrap());
+    let nginx = Nginx::start(&watched, 1).unwrap();
+    // Each of the suite's agents sees traffic, with traces that make exemplars.
+    let traffic = format!(
+        "n=0; while :; do n=$((n + 1)); curl -s -o /dev/null \
+         -H \"traceparent: 00-$(printf %032x $n)-00f067aa0ba902b7-01\" '{}'; sleep 0.1; done",
+        nginx.url("/users/7")
+    );
+    let traffic = watched.start("traffic", "sh", &["-c", &traffic]).unwrap();
+    let (agent, cgroup) = (binary().canonicalize().unwrap(), watched.cgroup().display().to_string());
+    let environment = [
+        ("REDTAP_BIN", agent.to_str().unwrap()),
+        (
+            "REDTAP_ARGUMENTS",
+            &format!("--listen 127.0.0.1:{} --governor-cpu 0 --cgroup {cgroup}", free_port().unwrap()),
+        ),
+    ];
+    let program = Kit::RemoteWriteSender.folder().join("remote-write-sender").display().to_string();
+    // One agent at a time: they listen on the same port.
+    let arguments = ["-test.v", "-test.parallel", "1", "-test.timeout", "5m"];
+    let mut suite = beside.start_with("suite", &program, &arguments, &environment).unwrap();
+    let status = suite.wait(Duration::from_secs(310)).unwrap();
+    let told = suite.log();
+    assert!(status.success(), "{told}");
+    // All of them were run: one of the suite's own, and ours.
+    let passed = told.lines().filter(|line| line.trim_start().starts_with("--- PASS")).count();
+    assert!(passed >= CASES && !told.contains("--- SKIP"), "{passed}: {told}");
+    drop(traffic);
+}
+
+/// A disk of its own, in a file, that can be frozen: who writes to it then waits, as on a disk that hangs.
+struct Disk<'a> {
+    beside: &'a Sandbox,
+    folder: String,
+}
+
+impl<'a> Disk<'a> {
+    fn new(beside: &'a Sandbox) -> Self {
+        let (image, folder) = (beside.folder().join("image"), beside.folder().join("disk"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        beside.run_outside("mkfs.ext4", &["-q", image.to_str().unwrap()]).unwrap();
+        let folder = folder.display().to_string();
+        beside.run_outside("mount", &["-o", "loop", image.to_str().unwrap(), &folder]).unwrap();
+        Self { beside, folder }
+    }
+
+    /// Freezes it until what is given is dropped, which must be before an agent is ended that writes there: one that waits for a frozen disk
+    /// cannot even be killed.
+    fn freeze(&self) -> Frozen<'_> {
+        self.beside.run_outside("fsfreeze", &["-f", &self.folder]).unwrap();
+        Frozen(self)
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        drop(self.beside.run_outside("umount", &["--lazy", &self.folder]));
+    }
+}
+
+struct Frozen<'a>(&'a Disk<'a>);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        drop(self.0.beside.run_outside("fsfreeze", &["-u", &self.0.folder]));
+    }
+}
+
+#[test]
+fn while_the_disk_of_the_spool_hangs_other_exporters_go_on_and_nothing_is_lost() {
+    let needs = ["nginx", "wrk", "mkfs.ext4", "mount", "umount", "fsfreeze"];
+    if !can_run_with(&needs, &[Kit::Prometheus, Kit::OtelCollector]) {
+        return;
+    }
+    let ground = Ground::new(Product::Prometheus);
+    let collector = OtelCollector::start(&ground.beside).unwrap();
+    let disk = Disk::new(&ground.beside);
+    let lines = format!(
+        "spool = \"{}/spool\"\nshards = 4\n[otlp]\nendpoint = \"{}\"\ninterval = \"1s\"",
+        disk.folder,
+        collector.endpoint()
+    );
+    let agent = ground.agent(&lines);
+    ground.load();
+    ground.counted(&agent, 0);
+    let sum = |exporter: &str, what: &str| {
+        agent.metrics().unwrap().sum(&format!("redtap_export_{what}"), &[("exporter", exporter)])
+    };
+    wait(|| sum("remote_write", "delivered_total") > 0 && sum("otlp_metrics", "delivered_total") > 0, || agent.log());
+
+    let frozen = disk.freeze();
+    // What is on its way may still be decided; then nothing moves.
+    let mut stuck = sum("remote_write", "gathered_total");
+    wait(
+        || {
+            std::thread::sleep(Duration::from_millis(2_500));
+            stuck == std::mem::replace(&mut stuck, sum("remote_write", "gathered_total"))
+        },
+        || agent.log(),
+    );
+    ground.load();
+    for _ in 0..5 {
+        let before = sum("otlp_metrics", "delivered_total");
+        wait(|| sum("otlp_metrics", "delivered_total") > before, || agent.log());
+    }
+    assert_eq!(sum("otlp_metrics", "undelivered_total"), 0);
+    assert_eq!(sum("remote_write", "gathered_total"), stuck, "it does not hang: this shows nothing");
+    drop(frozen);
+
+    let (shown, _) = ground.counted(&agent, 0);
+    ground.wait_stored(shown.sum(COUNT, &[]));
+    ground.compare(&shown);
+    assert_nothing_lost(&agent.metrics().unwrap());
+    agent.stop().unwrap();
 }

@@ -76,6 +76,19 @@ impl Ending {
     }
 }
 
+/// Has a thread beside the exporters' do what computes for long or waits for a disk, so that other exporters go on meanwhile. A panic
+/// of it is the caller's. Each caller waits for what it asked, so there are never more such threads than tasks.
+async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(fault) => match fault.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Not begun any more: the runtime ends, and the caller with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// The work of one exporter, until it is asked to end. It runs on the exporters' thread alone, so it need not be `Send`.
 pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -204,6 +217,15 @@ mod tests {
         exporters.stop(Duration::from_secs(60));
         assert!(done.load(Ordering::Acquire));
         assert_eq!(faults(), [0, 1]);
+    }
+
+    #[test]
+    fn a_panic_beside_the_thread_is_that_of_the_exporter() {
+        let broken = exporter("broken", |_| Box::pin(aside(|| panic!("of the test"))));
+        let exporters = Exporters::start(vec![broken]).unwrap();
+        let account = Arc::clone(&exporters.accounts()[0]);
+        exporters.stop(Duration::from_secs(60));
+        assert_eq!(account.totals().faults, 1);
     }
 
     #[test]

@@ -12,7 +12,8 @@ mod observed;
 mod process;
 mod translate;
 
-pub use help::HELP;
+use help::{CPU, RUN};
+pub use help::{HELP, help};
 pub use observed::{Observed, StageCounts};
 pub use process::Usage;
 
@@ -89,10 +90,9 @@ impl SelfMetrics {
         self.gauge("redtap_process_threads", Vec::new(), float(usage.threads));
         self.seconds.clear();
         let cpu = usage.cpu.as_secs_f64();
-        self.seconds.push(("redtap_process_cpu_seconds", "Processor time that the agent used.", cpu));
+        self.seconds.push((CPU.0, CPU.1, cpu));
         if let Some(runs) = &observed.runs {
-            let help = "Time that the kernel programs ran (kernel.bpf_stats_enabled).";
-            self.seconds.push(("redtap_bpf_run_seconds", help, float(runs.run_ns()) / 1e9));
+            self.seconds.push((RUN.0, RUN.1, float(runs.run_ns()) / 1e9));
             self.counter("redtap_bpf_runs_total", Vec::new(), runs.run_count());
         }
     }

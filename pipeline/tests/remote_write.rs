@@ -10,7 +10,7 @@ use redtap::settings::{RemoteWriteSettings, Sources, load};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -78,25 +78,40 @@ fn refusal(status: &str) -> String {
     format!("{status}\r\ncontent-length: 2\r\n\r\nno")
 }
 
-/// One sample a gathering, another one each time.
+const START_MS: i64 = 1_700_000_000_000;
+
+/// What there is to send: one sample.
+fn at(at_ms: i64, value: f64) -> Gathered {
+    let own = vec![OwnSample { name: "redtap_series".into(), labels: Vec::new(), counter: false, value }];
+    Gathered { at_ms, own, ..Gathered::default() }
+}
+
+/// One sample a gathering, another one each time, a second later than the one before, also that of another agent.
 struct OneSample(AtomicU64);
+
+/// The seconds of all agents of this process.
+static SECONDS: AtomicI64 = AtomicI64::new(0);
 
 impl Gather for OneSample {
     fn gather(&self) -> Gathered {
         let value = self.0.fetch_add(1, Ordering::Relaxed) as f64;
-        let own = vec![OwnSample { name: "redtap_series".into(), labels: Vec::new(), counter: false, value }];
-        Gathered { at_ms: 1_700_000_000_000, own, ..Gathered::default() }
+        at(START_MS + SECONDS.fetch_add(1, Ordering::Relaxed) * 1_000, value)
     }
 }
 
 fn settings(port: u16, further: &str) -> RemoteWriteSettings {
+    read_settings(port, further).unwrap()
+}
+
+fn read_settings(port: u16, further: &str) -> Result<RemoteWriteSettings, String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("redtap.toml");
-    // After the first samples only the end brings more.
-    let text =
-        format!("[remote_write]\nurl = \"http://127.0.0.1:{port}/api/v1/write\"\ninterval = \"1h\"\n{further}\n");
+    // After the first samples only the end brings more, unless it is said otherwise.
+    let interval = if further.contains("interval") { "" } else { "interval = \"1h\"\n" };
+    let text = format!("[remote_write]\nurl = \"http://127.0.0.1:{port}/api/v1/write\"\n{interval}{further}\n");
     std::fs::write(&file, text).unwrap();
-    load(&Sources { file: Some(file), ..Sources::default() }).unwrap().settings.remote_write.unwrap()
+    let loaded = load(&Sources { file: Some(file), ..Sources::default() }).map_err(|error| error.to_string())?;
+    Ok(loaded.settings.remote_write.unwrap())
 }
 
 fn start(port: u16, further: &str) -> Exporters {
@@ -145,6 +160,14 @@ fn a_request_of_2_0_has_the_headers_that_the_specification_asks_for() {
 }
 
 #[test]
+fn reserved_headers_cannot_be_configured() {
+    for name in ["Content-Encoding", "content-type", "User-Agent", "X-Prometheus-Remote-Write-Version"] {
+        let refused = read_settings(1, &format!("[remote_write.headers]\n{name} = \"1\"")).unwrap_err();
+        assert!(refused.contains("redtap makes itself"), "{refused}");
+    }
+}
+
+#[test]
 fn a_receiver_that_only_knows_1_0_gets_the_same_samples_once() {
     for answer in ["415 Unsupported Media Type", "400 Bad Request", "204 No Content"] {
         let (port, asked) = receiver(move |_, asked| match (asked.version(), answer) {
@@ -158,7 +181,7 @@ fn a_receiver_that_only_knows_1_0_gets_the_same_samples_once() {
         assert_eq!((second.version(), second.headers["content-type"].as_str()), ("0.1.0", "application/x-protobuf"));
         let totals = end(exporters);
         // Two more at the end, and 2.0 is not tried again.
-        assert_eq!((totals.delivered, totals.undelivered, totals.pending), (3, [0; 6], 0), "{answer}");
+        assert_eq!((totals.delivered, totals.undelivered, totals.pending), (3, [0; 7], 0), "{answer}");
         let rest: Vec<Asked> = asked.try_iter().collect();
         assert!(rest.len() == 2 && rest.iter().all(|asked| asked.version() == "0.1.0"), "{answer}");
     }
@@ -180,7 +203,7 @@ fn what_may_work_later_is_sent_again_as_it_was_after_the_time_that_was_asked_for
     assert!(waits[0] >= Duration::from_millis(1_250), "{waits:?}");
     assert!(waits[1..].iter().all(|wait| *wait >= Duration::from_millis(250)), "{waits:?}");
     let totals = end(exporters);
-    assert_eq!((totals.delivered, totals.retries, totals.undelivered), (3, 3, [0; 6]));
+    assert_eq!((totals.delivered, totals.retries, totals.undelivered), (3, 3, [0; 7]));
 }
 
 #[test]
@@ -190,7 +213,7 @@ fn what_is_refused_for_good_is_not_sent_again() {
         let exporters = start(port, "");
         next(&asked);
         let totals = end(exporters);
-        assert_eq!((totals.delivered, totals.undelivered, totals.retries), (0, [3, 0, 0, 0, 0, 0], 0), "{status}");
+        assert_eq!((totals.delivered, totals.undelivered, totals.retries), (0, [3, 0, 0, 0, 0, 0, 0], 0), "{status}");
         assert_eq!(asked.try_iter().count(), 2, "{status}");
     }
 }
@@ -201,7 +224,7 @@ fn at_the_end_there_is_one_last_try_and_what_is_in_memory_is_counted() {
     let exporters = start(port, "");
     next(&asked);
     let totals = end(exporters);
-    assert_eq!((totals.delivered, totals.undelivered, totals.pending), (0, [0, 0, 3, 0, 0, 0], 0));
+    assert_eq!((totals.delivered, totals.undelivered, totals.pending), (0, [0, 0, 3, 0, 0, 0, 0], 0));
 }
 
 #[test]
@@ -212,7 +235,7 @@ fn what_is_on_disk_is_sent_by_the_next_agent_before_its_own() {
     let exporters = start(port, &spool);
     let kept = next(&asked).body;
     let totals = end(exporters);
-    assert_eq!((totals.delivered, totals.undelivered, totals.pending), (0, [0; 6], 3));
+    assert_eq!((totals.delivered, totals.undelivered, totals.pending), (0, [0; 7], 3));
     let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
     let exporters = start(port, &spool);
     assert!(next(&asked).body == kept, "the oldest comes first, as it was");
@@ -228,4 +251,144 @@ fn what_is_on_disk_is_sent_by_the_next_agent_before_its_own() {
     let totals = end(exporters);
     assert!(totals.gathered <= 3 && totals.delivered == totals.gathered, "{totals:?}");
     drop(asked);
+}
+
+/// A wall clock that says one thing after the other, the last for good.
+struct Clock(Vec<i64>, AtomicU64);
+
+impl Gather for Clock {
+    fn gather(&self) -> Gathered {
+        let number = usize::try_from(self.1.fetch_add(1, Ordering::Relaxed)).unwrap();
+        // Not 0, which would not be written.
+        at(self.0[number.min(self.0.len() - 1)], number as f64 + 1.0)
+    }
+}
+
+/// The time of the one sample of a request of 2.0: fields 5 (series), 2 (sample), 2 (time) as varint.
+fn time_of(asked: &Asked) -> i64 {
+    let plain = snap::raw::Decoder::new().decompress_vec(&asked.body).unwrap();
+    let varint = |at: usize| {
+        let bytes =
+            plain[at..].iter().take(10).scan(true, |more, byte| more.then(|| (*more = byte & 0x80 != 0, *byte).1));
+        bytes.enumerate().fold(0_i64, |sum, (place, byte)| sum | i64::from(byte & 0x7f) << (7 * place))
+    };
+    // A sample is a double and a time: tag 0x09, eight bytes, tag 0x10.
+    let is_sample = |at: &usize| plain[*at] == 0x09 && plain.get(at + 9) == Some(&0x10);
+    (0..plain.len()).find(is_sample).map(|at| varint(at + 10)).unwrap()
+}
+
+#[test]
+fn what_a_clock_that_was_set_back_makes_older_is_counted_and_not_sent() {
+    // An hour ahead for two rounds, then right; in the end past what was sent.
+    let (ahead, right) = (START_MS + 3_600_000, START_MS);
+    let clock = vec![ahead, ahead + 1_000, right + 2_000, right + 3_000, ahead + 4_000];
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let exporter =
+        remote_write::exporter(&settings(port, "interval = \"1s\""), Arc::new(Clock(clock.clone(), AtomicU64::new(0))));
+    let exporters = Exporters::start(vec![exporter.unwrap()]).unwrap();
+    let three = [next(&asked), next(&asked), next(&asked)].each_ref().map(time_of);
+    assert_eq!(three, [ahead, ahead + 1_000, ahead + 4_000]);
+    let totals = end(exporters);
+    assert_eq!(totals.undelivered, [0, 0, 0, 0, 0, 0, 2]);
+    assert_eq!((totals.delivered, totals.pending), (totals.gathered - 2, 0));
+    let rest: Vec<i64> = asked.try_iter().map(|asked| time_of(&asked)).collect();
+    assert!(!rest.is_empty() && rest.iter().all(|time| *time > ahead + 4_000) && rest.is_sorted(), "{rest:?}");
+
+    // A receiver that takes nothing from the future (Prometheus: ten minutes) has nothing that could be newer.
+    let (port, asked) = receiver(move |_, asked| match time_of(asked) >= ahead {
+        true => refusal("400 Bad Request"),
+        false => OK_2_0.to_owned(),
+    });
+    let spoken = settings(port, "interval = \"1s\"\nprotocol = \"2.0\"");
+    let exporter = remote_write::exporter(&spoken, Arc::new(Clock(clock[..4].to_vec(), AtomicU64::new(0))));
+    let exporters = Exporters::start(vec![exporter.unwrap()]).unwrap();
+    let four = [next(&asked), next(&asked), next(&asked), next(&asked)].each_ref().map(time_of);
+    assert_eq!(four, clock[..4]);
+    let totals = end(exporters);
+    assert_eq!((totals.undelivered, totals.delivered), ([2, 0, 0, 0, 0, 0, 0], totals.gathered - 2));
+}
+
+#[test]
+fn the_next_agent_does_not_go_back_behind_what_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = format!("interval = \"1s\"\nspool = \"{}\"", folder.path().join("spool").display());
+    let run = |port, clock: Vec<i64>| {
+        let exporter = remote_write::exporter(&settings(port, &lines), Arc::new(Clock(clock, AtomicU64::new(0))));
+        Exporters::start(vec![exporter.unwrap()]).unwrap()
+    };
+    let (port, asked) = receiver(|_, _| refusal("503 Service Unavailable"));
+    let first = run(port, vec![START_MS + 60_000]);
+    next(&asked);
+    let kept = end(first).pending;
+    assert!(kept >= 2, "a sample and a marker: {kept}");
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let second = run(port, vec![START_MS, START_MS + 1_000, START_MS + 90_000]);
+    let account = Arc::clone(&second.accounts()[0]);
+    let is_over = |totals: AccountTotals| totals.undelivered[6] == 2 && totals.pending == 0 && totals.delivered > kept;
+    for _ in 0..2_000 {
+        if is_over(account.totals()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let totals = end(second);
+    assert_eq!((totals.undelivered, totals.pending), ([0, 0, 0, 0, 0, 0, 2], 0));
+    let times: Vec<i64> = asked.try_iter().map(|asked| time_of(&asked)).collect();
+    assert!(times.is_sorted() && times[0] == START_MS + 60_000, "{times:?}");
+}
+
+#[test]
+fn a_spool_that_hangs_holds_up_no_other_exporter_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    // Whoever opens a pipe to write to it waits until somebody reads: so does the agent, once it writes down what is delivered.
+    let pipe = spool.join("position.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (hanging_port, hanging) = receiver(|_, _| OK_2_0.to_owned());
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let exporter = |port, lines: &str| {
+        let settings = settings(port, &format!("interval = \"1s\"\n{lines}"));
+        remote_write::exporter(&settings, Arc::new(OneSample(AtomicU64::new(0)))).unwrap()
+    };
+    let kept = exporter(hanging_port, &format!("spool = \"{}\"\nshards = 3", spool.display()));
+    let exporters = Exporters::start(vec![kept, exporter(port, "")]).unwrap();
+    // The first is delivered; to write that down takes for ever.
+    next(&hanging);
+    for _ in 0..4 {
+        next(&asked);
+    }
+    // Each but the last was counted before the next.
+    assert!(exporters.accounts()[1].totals().delivered >= 3);
+    assert!(hanging.try_recv().is_err(), "it hangs: else this shows nothing");
+    // Somebody reads: all goes on, and nothing is lost or twice.
+    let reader = std::thread::spawn(move || std::fs::read(pipe));
+    next(&hanging);
+    reader.join().unwrap().unwrap();
+    let accounts = exporters.accounts().to_vec();
+    exporters.stop(Duration::from_secs(20));
+    for account in accounts {
+        let totals = account.totals();
+        assert_eq!((totals.delivered, totals.undelivered, totals.pending), (totals.gathered, [0; 7], 0), "{totals:?}");
+        assert!(totals.gathered > 2);
+    }
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_spool_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let pipe = spool.join("position.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let exporters = start(port, &format!("spool = \"{}\"", spool.display()));
+    next(&asked);
+    let account = Arc::clone(&exporters.accounts()[0]);
+    // Whoever waited for the disk here would wait for ever.
+    exporters.stop(Duration::from_millis(500));
+    let totals = account.totals();
+    assert_eq!(totals.gathered, totals.delivered + totals.undelivered.iter().sum::<u64>() + totals.pending);
+    // What waits is let go.
+    std::fs::read(pipe).unwrap();
 }

@@ -23,6 +23,7 @@ const KITS: &[Kit] = &[
     Kit { name: "prometheus", source: "prometheus.txt", build: prometheus },
     Kit { name: "otel-collector", source: "otel-collector", build: otel_collector },
     Kit { name: "python", source: "requirements.txt", build: python },
+    Kit { name: "remote-write-sender", source: "remote-write-sender", build: remote_write_sender },
     Kit { name: "sql-go", source: "sql-go", build: sql_go },
     Kit { name: "sql-java", source: "sql-java", build: sql_java },
     Kit { name: "sql-node", source: "sql-node/package-lock.json", build: node },
@@ -121,6 +122,13 @@ fn kafka(source: &Path, target: &Path) -> Result<()> {
 fn otel_collector(source: &Path, target: &Path) -> Result<()> {
     let mut go = Command::new("go");
     go.args(["build", "-mod=readonly", "-o"]).arg(target.join("otel-collector")).arg(".").current_dir(source);
+    call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
+}
+
+/// A suite of tests, as a program.
+fn remote_write_sender(source: &Path, target: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["test", "-c", "-mod=readonly", "-o"]).arg(target.join("remote-write-sender")).arg(".").current_dir(source);
     call(go.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local"))
 }
 

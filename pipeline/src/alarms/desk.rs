@@ -163,7 +163,7 @@ mod tests {
         outbox.push((10..MAX_UNTOLD as u64 + 3).map(notice));
         outbox.settle(after, false);
         let totals = outbox.account.totals();
-        assert_eq!((totals.gathered, totals.delivered, totals.undelivered), (1_027, 2, [0, 3, 0, 0, 0, 0]));
+        assert_eq!((totals.gathered, totals.delivered, totals.undelivered), (1_027, 2, [0, 3, 0, 0, 0, 0, 0]));
         assert_eq!(totals.pending, outbox.left().len() as u64);
         outbox.end(false);
         assert_eq!(outbox.account.totals().pending, 0);

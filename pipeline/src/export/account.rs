@@ -18,12 +18,14 @@ pub enum Reason {
     NotSampled,
     /// It was chosen, but more than may be sent in a second were.
     Rate,
+    /// The wall clock was set back behind what the receiver has already: it takes a series only in order of time.
+    OutOfOrder,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Refused, Self::Overflow, Self::Ended, Self::Unreadable, Self::NotSampled, Self::Rate];
+    pub const ALL: [Self; 7] =
+        [Self::Refused, Self::Overflow, Self::Ended, Self::Unreadable, Self::NotSampled, Self::Rate, Self::OutOfOrder];
 
     /// As the label says it.
     #[must_use]
@@ -35,6 +37,7 @@ impl Reason {
             Self::Unreadable => "unreadable",
             Self::NotSampled => "not_sampled",
             Self::Rate => "rate",
+            Self::OutOfOrder => "out_of_order",
         }
     }
 }
@@ -144,6 +147,6 @@ mod tests {
         account.undelivered(Reason::Overflow, 3);
         account.undelivered(Reason::Refused, 1);
         let totals = account.totals();
-        assert_eq!((totals.pending, totals.undelivered), (2, [1, 3, 0, 0, 0, 0]));
+        assert_eq!((totals.pending, totals.undelivered), (2, [1, 3, 0, 0, 0, 0, 0]));
     }
 }

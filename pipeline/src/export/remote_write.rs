@@ -8,6 +8,9 @@
 //! **Invariant:** `gathered = delivered + undelivered + pending`, in samples. What is kept on disk stays pending when
 //! the agent ends; what is kept in memory is `ended`.
 //!
+//! **Invariant:** the exporters' thread only waits here: copying, encoding, compressing, and reading and writing files are done beside
+//! it (`aside`), one round and one request of a shard at a time.
+//!
 //! Metrics: `redtap_export_*{exporter="remote_write"}`. Absent: summaries, a second receiver.
 
 mod collect;
@@ -19,10 +22,10 @@ mod spool;
 mod wire;
 
 use super::client::{Client, ClientError, shown};
-use super::{Account, Ending, Exporter, Gather, Work};
+use super::{Account, Ending, Exporter, Gather, Work, aside};
 use crate::clock;
 use crate::settings::RemoteWriteSettings;
-use collect::{Collector, Shape};
+use collect::{Collected, Collector, Shape};
 use negotiation::Receiver;
 use parking_lot::Mutex;
 use queue::Queue;
@@ -67,14 +70,24 @@ struct Left(Arc<Mutex<Queue>>);
 
 impl Drop for Left {
     fn drop(&mut self) {
-        self.0.lock().end();
+        if let Some(mut queue) = self.0.try_lock() {
+            queue.end();
+            return;
+        }
+        // Who has the queue may wait for a disk that hangs: this thread, and the end of all other exporters, does not.
+        let queue = Arc::clone(&self.0);
+        let end = move || queue.lock().end();
+        if let Err(error) = std::thread::Builder::new().name("redtap-spool".to_owned()).spawn(end) {
+            tracing::error!("remote write cannot count what it leaves: {error}");
+        }
     }
 }
 
 impl Run {
     async fn run(self, mut ending: Ending) {
         let shards = u16::try_from(self.settings.shards).unwrap_or(1);
-        let mut collector = Collector::new(self.shape(shards));
+        let mut round =
+            Round { collector: Collector::new(self.shape(shards)), gather: self.gather.clone(), behind: false };
         let (queue, on_disk) = self.open(shards).await;
         let queue = Arc::new(Mutex::new(queue));
         let _left = Left(Arc::clone(&queue));
@@ -110,11 +123,9 @@ impl Run {
                     }
                 }
             }
-            push(&shared, collector.collect(&self.gather.gather())).await;
+            round = go(&shared, round, false).await;
         }
-        let mut last = collector.collect(&self.gather.gather());
-        last.extend(collector.end());
-        push(&shared, last).await;
+        go(&shared, round, true).await;
         shared.closed.set(true);
         shared.news.notify_waiters();
         while senders.join_next().await.is_some() {}
@@ -155,7 +166,53 @@ impl Run {
     }
 }
 
-async fn push(shared: &Shared, batches: Vec<collect::Batch>) {
-    shared.with(move |queue| batches.into_iter().for_each(|batch| queue.push(batch))).await;
+/// What each round does, away from the exporters' thread.
+struct Round {
+    collector: Collector,
+    gather: Arc<dyn Gather>,
+    /// The wall clock is behind what was sent: told once.
+    behind: bool,
+}
+
+impl Round {
+    fn go(&mut self, queue: &Mutex<Queue>, last: bool) {
+        let gathered = self.gather.gather();
+        let newest_ms = queue.lock().newest_ms();
+        match self.collector.collect(&gathered, newest_ms) {
+            Collected::Batches(batches) => {
+                let mut queue = queue.lock();
+                batches.into_iter().for_each(|batch| queue.push(batch));
+                if std::mem::take(&mut self.behind) {
+                    tracing::info!("the wall clock has caught up with what remote write sent: it goes on");
+                }
+            }
+            Collected::Behind { samples, by_ms } => {
+                queue.lock().out_of_order(samples);
+                if !std::mem::replace(&mut self.behind, true) {
+                    tracing::warn!(
+                        "the wall clock was set back: what remote write sent before is {by_ms} ms ahead of it, and receivers take \
+                         series only in order of time; no samples are sent until it has caught up"
+                    );
+                }
+            }
+        }
+        if last {
+            let newest_ms = queue.lock().newest_ms();
+            let markers = self.collector.end(newest_ms);
+            let mut queue = queue.lock();
+            markers.into_iter().for_each(|batch| queue.push(batch));
+        }
+    }
+}
+
+/// One round; with markers for all series if it is the last.
+async fn go(shared: &Shared, mut round: Round, last: bool) -> Round {
+    let queue = Arc::clone(&shared.queue);
+    let done = aside(move || {
+        round.go(&queue, last);
+        round
+    });
+    let round = done.await;
     shared.news.notify_waiters();
+    round
 }

@@ -1,7 +1,9 @@
 //! Exemplars: for a bucket of a series, one call that was counted in it.
 //!
-//! The newest stays, but one whose trace came from elsewhere is not replaced by one of redtap's own for [`SAID_STAYS`]. Times of a bucket
-//! only grow, over what was forgotten as well: receivers refuse what is older than what they have.
+//! The newest stays, but one whose trace came from elsewhere is not replaced by one of redtap's own for [`SAID_STAYS`]. While one is shown, none
+//! takes its place whose wall clock time ([`Exemplar::at_ms`]) is not newer: receivers refuse what is older than what they have. The wall clock may be
+//! set back; then the bucket keeps its exemplar until that is forgotten ([`MAX_AGE`], by the monotonic clock), and the next has an earlier time.
+//! Who sends exemplars must know what was sent.
 //!
 //! Bounds: one a bucket, [`MAX_EXEMPLARS`] in all, each for [`MAX_AGE`]. Metrics: `redtap_exemplars_held`, `redtap_exemplars_total`. Absent: clocks, which
 //! calls are offered ([`crate::calls::exemplars`]).
@@ -135,13 +137,27 @@ mod tests {
     }
 
     #[test]
-    fn times_grow_over_what_was_forgotten() {
+    fn one_that_is_too_old_does_not_follow_what_was_forgotten() {
         let (mut counts, mut kept) = (ExemplarCounts::default(), Vec::new());
         counts.attach(Some(&mut kept), Nanos::from_secs(10), exemplar(0, 10, true));
         assert_eq!(forget_old(&mut kept, Nanos::from_secs(70)), 0);
         assert_eq!(forget_old(&mut kept, Nanos::from_secs(71)), 1);
         counts.attach(Some(&mut kept), Nanos::from_secs(71), exemplar(0, 9, true));
         assert_eq!((kept.len(), counts.late), (0, 1));
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_back_keeps_a_bucket_until_its_exemplar_is_forgotten() {
+        let (mut counts, mut kept) = (ExemplarCounts::default(), Vec::new());
+        // As of the monotonic clock 100 s in; the wall clock said 100 s, and was then set back by 90 s.
+        counts.attach(Some(&mut kept), Nanos::from_secs(100), exemplar(0, 100, true));
+        let back = |second| Exemplar { at_ms: (second - 90) * 1_000, ..exemplar(0, second, true) };
+        counts.attach(Some(&mut kept), Nanos::from_secs(120), back(120));
+        assert_eq!((kept[0].at_ms, counts.late), (100_000, 1));
+        assert_eq!(forget_old(&mut kept, Nanos::from_secs(161)), 1);
+        counts.kept -= 1;
+        counts.attach(Some(&mut kept), Nanos::from_secs(161), back(161));
+        assert_eq!((kept[0].at_ms, counts.kept), (71_000, 1));
     }
 
     #[test]

@@ -1,5 +1,17 @@
 //! What each of the agent's own metrics is, in one sentence.
 
+/// Counters of seconds, which [`HELP`] cannot describe to a recorder that counts in whole numbers. Their names go on with `_total`.
+pub(super) const CPU: (&str, &str) = ("redtap_process_cpu_seconds", "Processor time that the agent used.");
+pub(super) const RUN: (&str, &str) =
+    ("redtap_bpf_run_seconds", "Time that the kernel programs ran (kernel.bpf_stats_enabled).");
+
+/// What one of the agent's own metrics means, by its name; nothing of others.
+#[must_use]
+pub fn help(name: &str) -> &'static str {
+    let seconds = || [CPU, RUN].into_iter().find(|(family, _)| name.strip_suffix("_total") == Some(*family));
+    HELP.iter().copied().find(|(known, _)| *known == name).or_else(seconds).map_or("", |(_, help)| help)
+}
+
 /// One sentence a metric; `docs/metrics.md` has the same (a test compares).
 pub const HELP: &[(&str, &str)] = &[
     ("redtap_build_info", "Version of the agent; always 1."),

@@ -48,6 +48,8 @@ fn shows_every_metric_it_sets_with_its_help() {
     assert_eq!(found("redtap_stage_taken_total"), [7.0]);
     assert_eq!(found("redtap_process_resident_bytes"), [4_096.0]);
     assert_eq!(found("redtap_process_cpu_seconds_total"), [1.25]);
+    let bare: Vec<_> = own.iter().filter(|one| help(&one.name).is_empty()).map(|one| &one.name).collect();
+    assert!(bare.is_empty(), "nothing says what these mean: {bare:?}");
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
     assert_eq!(own.len(), lines, "every line of the text is a sample");
     let mut open = String::new();

@@ -143,7 +143,10 @@ fn identity(reader: &mut Reader<'_>, section: &str) -> Option<(PathBuf, PathBuf)
 
 /// All values are treated as secret: headers are a usual place for keys.
 fn headers(reader: &mut Reader<'_>, key: &str) -> HeaderMap {
-    let ours = [AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT];
+    // Remote write 2.0, "Protocol": reserved headers cannot be configured.
+    let version = HeaderName::from_static("x-prometheus-remote-write-version");
+    let ours =
+        [AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT, version];
     let mut headers = HeaderMap::new();
     for (name, value) in reader.table(key) {
         let place = format!("{key}.{name}");

@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(account.totals().delivered, 2, "the second: the first had to go");
         drop(outbox);
         let totals = account.totals();
-        assert_eq!((totals.pending, totals.undelivered), (0, [0, 1, 4, 0, 0, 0]), "refused, overflow, ended, ...");
+        assert_eq!((totals.pending, totals.undelivered), (0, [0, 1, 4, 0, 0, 0, 0]), "refused, overflow, ended, ...");
     }
 
     #[test]

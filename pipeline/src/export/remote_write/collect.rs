@@ -1,14 +1,15 @@
 //! What was gathered, as batches ready to be kept: labels ordered, unique and not empty, series hashed to shards, markers
 //! for series that ended.
 //!
-//! Pure: the time is that of what was gathered. Bound: what it remembers of series is one entry each, so at most the
+//! Pure: the time is that of what was gathered, and no series is given a time that is not newer than what the receiver has of it
+//! (remote write 1.0 and 2.0, "Ordering"): when the wall clock was set back, nothing is made until it has caught up. Bound: what it remembers of series is one entry each, so at most the
 //! registry's ([`crate::registry::MAX_SERIES`], [`crate::registry::MAX_TARGETS`]) and the agent's own.
 
 use super::encode::pack;
 use super::wire::{MetricKind, STALE, Symbols, v2};
 use crate::export::Gathered;
 use crate::registry::{Exemplar, Value, parse_labels};
-use crate::self_metrics::HELP;
+use crate::self_metrics;
 use bytes::Bytes;
 use redtap_stages::metric::{Kind, TABLE, Unit};
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +17,9 @@ use std::sync::Arc;
 
 /// Schema of native histograms with bounds of one's own.
 const CUSTOM_BUCKETS: i32 = -53;
+/// How far, in milliseconds, the clock may be behind what was sent for samples to be moved ahead of it: two rounds in one moment (the last
+/// follows its predecessor at once), a clock that is slewed.
+const NEAR_MS: i64 = 1_000;
 /// Between names and values of packed labels; in no UTF-8 text.
 const END: u8 = 0xff;
 
@@ -26,8 +30,24 @@ pub(super) struct Batch {
     pub(super) shard: u16,
     /// How many samples.
     pub(super) samples: u32,
+    /// Of all of them, milliseconds since the epoch.
+    pub(super) at_ms: i64,
     /// Made by [`pack`].
     pub(super) packed: Bytes,
+}
+
+/// What came of a round.
+#[derive(Debug)]
+pub(super) enum Collected {
+    /// In order of time.
+    Batches(Vec<Batch>),
+    /// The clock is behind what the receiver has: nothing can be sent in order.
+    Behind {
+        /// So many samples.
+        samples: u64,
+        /// How far it is behind, milliseconds.
+        by_ms: i64,
+    },
 }
 
 /// How series are made.
@@ -40,6 +60,13 @@ pub(super) struct Shape {
     pub(super) shards: u16,
     /// When the agent began to count, milliseconds since the epoch.
     pub(super) began_ms: i64,
+}
+
+impl Shape {
+    /// So many samples is one of a metric with these bounds: a bucket for each and for +Inf, sum and count.
+    fn weight(&self, bounds: Option<&[f64]>) -> usize {
+        bounds.filter(|_| !self.native).map_or(1, |bounds| bounds.len() + 3)
+    }
 }
 
 /// Makes batches; remembers which series there are.
@@ -83,11 +110,15 @@ impl Collector {
         Self { shape: Arc::new(shape), known: HashMap::new(), round: 0, last_ms: 0 }
     }
 
-    /// All series as of now, and markers for those that are gone.
-    pub(super) fn collect(&mut self, gathered: &Gathered) -> Vec<Batch> {
+    /// All series as of now, and markers for those that are gone. `newest_ms`: the newest time that the receiver has, or will have.
+    pub(super) fn collect(&mut self, gathered: &Gathered, newest_ms: i64) -> Collected {
+        let by_ms = newest_ms.saturating_sub(gathered.at_ms);
+        if by_ms >= NEAR_MS {
+            // What is known stays: series that end meanwhile are marked afterwards.
+            return Collected::Behind { samples: self.count(gathered), by_ms };
+        }
         self.round += 1;
-        // A receiver refuses what is not newer than what it has; the wall clock may have been set back.
-        self.last_ms = gathered.at_ms.max(self.last_ms + 1);
+        self.last_ms = gathered.at_ms.max(newest_ms.saturating_add(1));
         let mut makers = Makers::new(Arc::clone(&self.shape), self.last_ms);
         self.traffic(gathered, &mut makers);
         self.targets(gathered, &mut makers);
@@ -99,17 +130,26 @@ impl Collector {
             }
             known.round == round
         });
-        makers.finish()
+        Collected::Batches(makers.finish())
     }
 
-    /// Markers for all series: nothing more comes of this agent.
-    pub(super) fn end(&mut self) -> Vec<Batch> {
-        self.last_ms += 1;
+    /// Markers for all series: nothing more comes of this agent. They follow what the receiver has, also if the clock is behind it.
+    pub(super) fn end(&mut self, newest_ms: i64) -> Vec<Batch> {
+        self.last_ms = self.last_ms.max(newest_ms).saturating_add(1);
         let mut makers = Makers::new(Arc::clone(&self.shape), self.last_ms);
         for (labels, known) in self.known.drain() {
             makers.add(&labels, known.about, Point::Ended, 0);
         }
         makers.finish()
+    }
+
+    /// Samples in what was gathered.
+    fn count(&self, gathered: &Gathered) -> u64 {
+        let families = TABLE.iter().zip(&gathered.traffic.families).map(|(entry, family)| {
+            let bounds = if let Kind::Histogram(bounds) = entry.kind { Some(bounds) } else { None };
+            family.len() * self.shape.weight(bounds)
+        });
+        (families.sum::<usize>() + gathered.traffic.targets.len() + gathered.own.len()) as u64
     }
 
     fn traffic(&mut self, gathered: &Gathered, makers: &mut Makers) {
@@ -150,7 +190,7 @@ impl Collector {
 
     fn own(&mut self, gathered: &Gathered, makers: &mut Makers) {
         for sample in &gathered.own {
-            let help = HELP.iter().find(|(name, _)| *name == sample.name).map_or("", |(_, help)| help);
+            let help = self_metrics::help(&sample.name);
             let kind = if sample.counter { MetricKind::Counter } else { MetricKind::Gauge };
             let about = About { kind, help, unit: "", bounds: None };
             let labels = sample.labels.iter().map(|(name, value)| (*name, value.as_str()));
@@ -256,13 +296,12 @@ impl Makers {
     }
 
     fn add(&mut self, labels: &[u8], about: About, point: Point<'_>, start_ms: i64) {
-        // A bucket for each bound and for +Inf, sum and count.
-        let weight = about.bounds.filter(|_| !self.shape.native).map_or(1, |bounds| bounds.len() + 3);
+        let weight = self.shape.weight(about.bounds);
         let shard = crc32fast::hash(labels) % u32::from(self.shape.shards.max(1));
         let Some(maker) = self.open.get_mut(shard as usize) else { return };
         let shard = u16::try_from(shard).unwrap_or(0);
         if maker.samples + weight > self.shape.max_samples {
-            self.done.extend(std::mem::take(maker).batch(shard));
+            self.done.extend(std::mem::take(maker).batch(shard, self.at_ms));
         }
         maker.add(labels, about, point, self.at_ms, start_ms);
         maker.samples += weight;
@@ -271,7 +310,7 @@ impl Makers {
     fn finish(self) -> Vec<Batch> {
         let mut done = self.done;
         for (shard, maker) in self.open.into_iter().enumerate() {
-            done.extend(maker.batch(u16::try_from(shard).unwrap_or(0)));
+            done.extend(maker.batch(u16::try_from(shard).unwrap_or(0), self.at_ms));
         }
         done
     }
@@ -312,13 +351,13 @@ impl Maker {
         v2::Exemplar { labels_refs, value: float(u128::from(one.value.0)) / 1e9, timestamp }
     }
 
-    fn batch(self, shard: u16) -> Option<Batch> {
+    fn batch(self, shard: u16, at_ms: i64) -> Option<Batch> {
         if self.timeseries.is_empty() {
             return None;
         }
         let samples = u32::try_from(self.samples).unwrap_or(u32::MAX);
         let request = v2::Request { symbols: self.symbols.into_list(), timeseries: self.timeseries };
-        Some(Batch { shard, samples, packed: pack(&request) })
+        Some(Batch { shard, samples, at_ms, packed: pack(&request) })
     }
 }
 

@@ -44,6 +44,16 @@ pub(super) fn unpack(packed: &[u8]) -> Result<v2::Request, Unreadable> {
     v2::Request::decode(plain.as_slice()).map_err(|_| Unreadable)
 }
 
+/// The newest time of a batch's samples, milliseconds since the epoch; none if it cannot be read.
+pub(super) fn newest_ms(packed: &[u8]) -> Option<i64> {
+    let kept = unpack(packed).ok()?;
+    let times = |series: &v2::TimeSeries| {
+        let samples = series.samples.iter().map(|sample| sample.timestamp);
+        samples.chain(series.histograms.iter().map(|histogram| histogram.timestamp)).max()
+    };
+    kept.timeseries.iter().filter_map(times).max()
+}
+
 /// The body of a request. `native`: histograms stay what they are, where the version has them.
 pub(super) fn body(packed: &[u8], version: Version, native: bool) -> Result<Bytes, Unreadable> {
     let kept = unpack(packed)?;

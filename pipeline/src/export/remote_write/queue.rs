@@ -10,6 +10,7 @@
 //! threads, time, sending.
 
 use super::collect::Batch;
+use super::encode::newest_ms;
 use super::spool::{Found, MAX_RECORD, Place, Spool, SpoolError, WINDOW};
 use crate::export::{Account, Reason};
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub(super) struct Job {
     pub(super) number: u64,
     pub(super) samples: u32,
     pub(super) packed: Bytes,
+    /// Of its samples.
+    at_ms: i64,
 }
 
 /// What waits.
@@ -38,6 +41,8 @@ pub(super) struct Queue {
     spool: Option<Spool>,
     /// Told once, until it works again.
     broken: bool,
+    /// Time of the newest batch of which the receiver took anything.
+    taken_ms: i64,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,8 @@ struct Entry {
     samples: u32,
     shard: u16,
     of: u16,
+    /// Milliseconds since the epoch; of what another agent left, that of the newest of it.
+    at_ms: i64,
     kept: Kept,
     out: bool,
 }
@@ -62,7 +69,8 @@ impl Queue {
     /// One in memory.
     pub(super) fn in_memory(account: Arc<Account>, shards: u16, most: usize) -> Self {
         let most = most as u64;
-        Self { account, entries: VecDeque::new(), next: 1, shards, most, bytes: 0, spool: None, broken: false }
+        let entries = VecDeque::new();
+        Self { account, entries, next: 1, shards, most, bytes: 0, spool: None, broken: false, taken_ms: 0 }
     }
 
     /// One on disk, with what another agent left there.
@@ -75,6 +83,9 @@ impl Queue {
         account.gathered(unreadable);
         account.undelivered(Reason::Unreadable, unreadable);
         let mut queue = Self::in_memory(account, shards, most);
+        // Batches wait in order of time. One that cannot be read is found out when it is its turn.
+        let last = batches.last().and_then(|(_, place)| spool.read(*place).ok().flatten());
+        let at_ms = last.and_then(|packed| newest_ms(&packed)).unwrap_or(0);
         for (head, place) in batches {
             queue.account.gathered(u64::from(head.samples));
             queue.entries.push_back(Entry {
@@ -82,6 +93,7 @@ impl Queue {
                 samples: head.samples,
                 shard: head.shard,
                 of: head.of,
+                at_ms,
                 kept: Kept::Disk(place),
                 out: false,
             });
@@ -96,6 +108,17 @@ impl Queue {
         self.entries.iter().map(|entry| u64::from(entry.samples)).sum()
     }
 
+    /// The newest time that the receiver has samples of, or will have when it takes what waits; 0: of none. What comes must be newer.
+    pub(super) fn newest_ms(&self) -> i64 {
+        self.entries.iter().map(|entry| entry.at_ms).fold(self.taken_ms, i64::max)
+    }
+
+    /// So many samples were gathered and cannot be sent, being older than what the receiver has.
+    pub(super) fn out_of_order(&self, samples: u64) {
+        self.account.gathered(samples);
+        self.account.undelivered(Reason::OutOfOrder, samples);
+    }
+
     /// Takes a batch.
     pub(super) fn push(&mut self, batch: Batch) {
         let samples = u64::from(batch.samples);
@@ -105,7 +128,7 @@ impl Queue {
             self.account.undelivered(Reason::Overflow, samples);
             return;
         }
-        let (samples, shard) = (batch.samples, batch.shard);
+        let (samples, shard, at_ms) = (batch.samples, batch.shard, batch.at_ms);
         let kept = match &mut self.spool {
             None => {
                 self.bytes += cost;
@@ -125,7 +148,7 @@ impl Queue {
                 }
             },
         };
-        self.entries.push_back(Entry { number: self.next, samples, shard, of: self.shards, kept, out: false });
+        self.entries.push_back(Entry { number: self.next, samples, shard, of: self.shards, at_ms, kept, out: false });
         self.next += 1;
     }
 
@@ -148,7 +171,7 @@ impl Queue {
             };
             if let Some(packed) = packed {
                 entry.out = true;
-                return Some(Job { number: entry.number, samples: entry.samples, packed });
+                return Some(Job { number: entry.number, samples: entry.samples, packed, at_ms: entry.at_ms });
             }
             let (number, samples) = (entry.number, entry.samples);
             self.account.undelivered(Reason::Unreadable, u64::from(samples));
@@ -175,6 +198,9 @@ impl Queue {
     /// It is decided what becomes of a batch on its way: so many delivered, the rest for this reason not.
     pub(super) fn done(&mut self, job: &Job, delivered: u32, otherwise: Reason) {
         let delivered = delivered.min(job.samples);
+        if delivered > 0 {
+            self.taken_ms = self.taken_ms.max(job.at_ms);
+        }
         self.account.delivered(u64::from(delivered));
         self.account.undelivered(otherwise, u64::from(job.samples - delivered));
         self.forget(job.number);

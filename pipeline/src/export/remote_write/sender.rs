@@ -8,7 +8,7 @@ use super::negotiation::{Receiver, Step};
 use super::queue::{Job, Queue};
 use crate::export::backoff::{Backoff, dice};
 use crate::export::client::{Client, Request, Retryable};
-use crate::export::{Account, Ending, Reason};
+use crate::export::{Account, Ending, Reason, aside};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -47,15 +47,12 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Uses the queue, without holding up other exporters while the disk works.
-    pub(super) async fn with<R: Send + 'static>(
-        &self,
-        use_it: impl FnOnce(&mut Queue) -> R + Send + 'static,
-    ) -> Option<R> {
+    pub(super) async fn with<R: Send + 'static>(&self, use_it: impl FnOnce(&mut Queue) -> R + Send + 'static) -> R {
         if !self.on_disk {
-            return Some(use_it(&mut self.queue.lock()));
+            return use_it(&mut self.queue.lock());
         }
         let queue = Arc::clone(&self.queue);
-        tokio::task::spawn_blocking(move || use_it(&mut queue.lock())).await.ok()
+        aside(move || use_it(&mut queue.lock())).await
     }
 }
 
@@ -77,7 +74,7 @@ impl Sender {
             // From here on a ring is not missed.
             news.as_mut().enable();
             let closed = shared.closed.get();
-            match shared.with(move |queue| queue.take(shard)).await.flatten() {
+            match shared.with(move |queue| queue.take(shard)).await {
                 Some(job) => {
                     let decided = self.send(job).await;
                     shared.given_up.set(shared.given_up.get() || !decided);
@@ -94,7 +91,7 @@ impl Sender {
     }
 
     async fn is_over(&self) -> bool {
-        self.shared.given_up.get() || self.shared.with(|queue| queue.pending() == 0).await.unwrap_or(true)
+        self.shared.given_up.get() || self.shared.with(|queue| queue.pending() == 0).await
     }
 
     /// Sends until it is decided; false if it is given up because the agent ends.
@@ -102,7 +99,8 @@ impl Sender {
         let mut backoff = Backoff::new(WAITS.0, WAITS.1);
         let mut version = self.shared.receiver.get().version();
         loop {
-            let Ok(body) = body(&job.packed, version, self.shared.native) else {
+            let (packed, native) = (job.packed.clone(), self.shared.native);
+            let Ok(body) = aside(move || body(&packed, version, native)).await else {
                 self.shared.with(move |queue| queue.done(&job, 0, Reason::Unreadable)).await;
                 return true;
             };

@@ -55,6 +55,12 @@ fn gathered(at_ms: i64, samples: Vec<Sample>) -> Gathered {
     Gathered { at_ms, traffic: Snapshot { families, wall_offset: 7_000_000, ..Snapshot::default() }, own: Vec::new() }
 }
 
+/// A round whose clock is not behind.
+fn collected(collector: &mut Collector, gathered: &Gathered) -> Vec<Batch> {
+    let Collected::Batches(batches) = collector.collect(gathered, 0) else { panic!("behind") };
+    batches
+}
+
 /// Labels of a series as text.
 fn labels(request: &v2::Request, series: &v2::TimeSeries) -> String {
     let text = |at: &u32| request.symbols[*at as usize].as_str();
@@ -75,7 +81,7 @@ fn lines(request: &v2::Request) -> Vec<(String, f64)> {
 fn labels_are_ordered_and_each_is_there_once_and_none_is_empty() {
     let mut collector = Collector::new(shape(false));
     let sample = counter_sample("service_name=\"shop\",client=\"a\\\"b\",server=\"\"", 3);
-    let batches = collector.collect(&gathered(1_000, vec![sample]));
+    let batches = collected(&mut collector, &gathered(1_000, vec![sample]));
     assert_eq!(batches.len(), 1);
     let request = decoded(&batches[0], false);
     let name = "__name__=traces_service_graph_request_total";
@@ -94,7 +100,7 @@ fn labels_are_ordered_and_each_is_there_once_and_none_is_empty() {
 fn a_histogram_is_the_same_as_classic_series_in_both_versions_and_as_a_native_one() {
     let counts = [1, 0, 2, 0, 0, 0, 0, 0, 4, 8];
     let sample = || histogram_sample("service_name=\"shop\"", &counts);
-    let batches = Collector::new(shape(false)).collect(&gathered(1_000, vec![sample()]));
+    let batches = collected(&mut Collector::new(shape(false)), &gathered(1_000, vec![sample()]));
     assert_eq!(batches[0].samples, 12);
     let request = decoded(&batches[0], false);
     let rest = "cluster=a,service_name=shop";
@@ -133,7 +139,7 @@ fn a_histogram_is_the_same_as_classic_series_in_both_versions_and_as_a_native_on
         (old.metadata[0].family.as_str(), old.metadata[0].unit.as_str()),
         ("db_client_operation_duration_seconds", "seconds")
     );
-    let batches = Collector::new(shape(true)).collect(&gathered(1_000, vec![sample()]));
+    let batches = collected(&mut Collector::new(shape(true)), &gathered(1_000, vec![sample()]));
     assert_eq!(batches[0].samples, 1);
     let request = decoded(&batches[0], true);
     let native = &request.timeseries[0].histograms[0];
@@ -149,32 +155,56 @@ fn a_series_that_ends_is_marked_once_and_all_are_at_the_end() {
     for native in [false, true] {
         let mut collector = Collector::new(shape(native));
         let both = || vec![histogram_sample("a=\"1\"", &[1]), counter_sample("b=\"1\"", 1)];
-        collector.collect(&gathered(1_000, both()));
-        let batches = collector.collect(&gathered(2_000, vec![counter_sample("b=\"1\"", 2)]));
+        collected(&mut collector, &gathered(1_000, both()));
+        let batches = collected(&mut collector, &gathered(2_000, vec![counter_sample("b=\"1\"", 2)]));
         let request = decoded(&batches[0], false);
         let stale: Vec<bool> = lines(&request).iter().map(|(_, value)| is_stale(*value)).collect();
         assert_eq!(stale, [vec![false], vec![true; 12]].concat());
         assert!(request.timeseries.iter().all(|series| series.samples[0].timestamp == 2_000));
-        let batches = collector.collect(&gathered(3_000, vec![counter_sample("b=\"1\"", 2)]));
+        let batches = collected(&mut collector, &gathered(3_000, vec![counter_sample("b=\"1\"", 2)]));
         assert_eq!(batches[0].samples, 1, "once");
-        let batches = collector.end();
+        let batches = collector.end(0);
         let request = decoded(&batches[0], false);
         assert_eq!(request.timeseries.len(), 1);
         assert!(is_stale(request.timeseries[0].samples[0].value));
         assert_eq!(request.timeseries[0].samples[0].timestamp, 3_001);
-        assert!(collector.end().is_empty());
+        assert!(collector.end(0).is_empty());
     }
 }
 
 #[test]
-fn time_never_goes_back_and_a_series_is_never_there_twice() {
-    let mut collector = Collector::new(shape(false));
-    collector.collect(&gathered(5_000, vec![counter_sample("b=\"1\"", 1)]));
+fn a_series_is_never_there_twice() {
     let twice = vec![counter_sample("b=\"1\"", 2), counter_sample("b=\"1\"", 3)];
-    let batches = collector.collect(&gathered(4_000, twice));
+    let batches = collected(&mut Collector::new(shape(false)), &gathered(4_000, twice));
+    assert_eq!(decoded(&batches[0], false).timeseries.len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_no_sample_that_is_older_than_what_the_receiver_has() {
+    let mut collector = Collector::new(shape(false));
+    let two = |at_ms| gathered(at_ms, vec![counter_sample("b=\"1\"", 1), histogram_sample("a=\"1\"", &[1])]);
+    let at = |collected: Collected| match collected {
+        Collected::Batches(batches) => batches[0].at_ms,
+        Collected::Behind { samples, by_ms } => panic!("{samples} {by_ms}"),
+    };
+    assert_eq!(at(collector.collect(&two(9_000_000), 0)), 9_000_000);
+    // Half a minute back: the counter, and nine bounds, +Inf, sum and count.
+    let behind = collector.collect(&two(8_970_000), 9_000_000);
+    assert!(matches!(behind, Collected::Behind { samples: 13, by_ms: 30_000 }), "{behind:?}");
+    // A series that ended meanwhile is marked as soon as there is a time for that, once, and one that went on is not.
+    let one = |at_ms| gathered(at_ms, vec![counter_sample("b=\"1\"", 2)]);
+    assert!(matches!(collector.collect(&one(8_985_000), 9_000_000), Collected::Behind { samples: 1, .. }));
+    let Collected::Batches(batches) = collector.collect(&one(9_000_001), 9_000_000) else { panic!("behind") };
     let request = decoded(&batches[0], false);
-    assert_eq!(request.timeseries.len(), 1);
-    assert_eq!(request.timeseries[0].samples[0].timestamp, 5_001);
+    let stale: Vec<bool> = lines(&request).iter().map(|(_, value)| is_stale(*value)).collect();
+    assert_eq!(stale, [vec![false], vec![true; 12]].concat());
+    // What the receiver did not take is no reason: it never had it.
+    assert_eq!(at(collector.collect(&one(1_000), 0)), 1_000);
+    // By less than a second it goes on, and so do markers at the end, however far it is behind.
+    assert_eq!(at(collector.collect(&one(1_000), 1_000)), 1_001);
+    assert_eq!(at(collector.collect(&one(1_000), 1_999)), 2_000);
+    assert!(matches!(collector.collect(&one(1_000), 2_000), Collected::Behind { by_ms: 1_000, .. }));
+    assert_eq!(collector.end(77_000)[0].at_ms, 77_001);
 }
 
 #[test]
@@ -193,10 +223,10 @@ fn batches_are_bounded_and_a_series_stays_in_its_shard() {
         }
         places
     };
-    let first = where_each(&collector.collect(&gathered(1_000, samples())));
+    let first = where_each(&collected(&mut collector, &gathered(1_000, samples())));
     assert_eq!(first.len(), 1_200);
     assert_eq!(first.values().collect::<std::collections::BTreeSet<_>>().len(), 4);
-    assert_eq!(where_each(&collector.collect(&gathered(2_000, samples()))), first);
+    assert_eq!(where_each(&collected(&mut collector, &gathered(2_000, samples()))), first);
 }
 
 #[test]
@@ -205,7 +235,7 @@ fn the_agents_own_metrics_and_targets_come_along() {
     let mut all = gathered(1_000, Vec::new());
     all.own.push(own);
     all.traffic.targets.push("service_name=\"shop\",host_name=\"h\"".into());
-    let batches = Collector::new(shape(false)).collect(&all);
+    let batches = collected(&mut Collector::new(shape(false)), &all);
     let request = decoded(&batches[0], false);
     let wanted = [
         ("__name__=target_info,cluster=a,host_name=h,service_name=shop".to_owned(), 1.0),
@@ -258,7 +288,7 @@ fn exemplars_go_once_in_order_of_time_with_the_bucket_they_are_in() {
     };
     let mut collector = Collector::new(shape(false));
     let both = vec![exemplar(0, 1, 70), exemplar(2, 7, 60)];
-    let first = collector.collect(&gathered(1_000, vec![with(both.clone())]));
+    let first = collected(&mut collector, &gathered(1_000, vec![with(both.clone())]));
     assert_eq!(told(&first), [("le=0.001".to_owned(), 0.001, 70), ("le=0.01".to_owned(), 0.007, 60)]);
     let older = v1::WriteRequest::decode(
         snap::raw::Decoder::new()
@@ -271,9 +301,9 @@ fn exemplars_go_once_in_order_of_time_with_the_bucket_they_are_in() {
     let pairs: Vec<_> = in_v1[0].labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
     assert_eq!(pairs, [("span_id", "0000000000000046"), ("trace_id", "00000000000000000000000000000001")]);
     assert_eq!(in_v1.len(), 2);
-    let again = collector.collect(&gathered(2_000, vec![with(both)]));
+    let again = collected(&mut collector, &gathered(2_000, vec![with(both)]));
     assert_eq!(told(&again), []);
     // One that is older than what was sent of its bucket, which is a series, is left out; what other buckets had does not matter.
-    let third = collector.collect(&gathered(3_000, vec![with(vec![exemplar(1, 4, 65), exemplar(2, 8, 55)])]));
+    let third = collected(&mut collector, &gathered(3_000, vec![with(vec![exemplar(1, 4, 65), exemplar(2, 8, 55)])]));
     assert_eq!(told(&third), [("le=0.005".to_owned(), 0.004, 65)]);
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 fn batch(shard: u16, samples: u32, length: usize) -> Batch {
     // Every batch differs, so that one that is handed out is known again.
     let packed: Vec<u8> = (0..length).map(|at| (at as u32 ^ samples) as u8).collect();
-    Batch { shard, samples, packed: packed.into() }
+    Batch { shard, samples, at_ms: i64::from(samples), packed: packed.into() }
 }
 
 fn account() -> Arc<Account> {
@@ -53,12 +53,12 @@ fn the_oldest_goes_first_but_not_what_is_on_its_way() {
     }
     let job = queue.take(0).unwrap();
     queue.push(batch(0, 8, 1_000));
-    assert_eq!(account.totals().undelivered, [0, 2, 0, 0, 0, 0]);
+    assert_eq!(account.totals().undelivered, [0, 2, 0, 0, 0, 0, 0]);
     queue.done(&job, 1, Reason::Refused);
     assert_eq!(numbers(&mut queue, 0), [4, 8]);
     // One that never fits is not kept.
     queue.push(batch(0, 16, 4_000));
-    assert_eq!(account.totals().undelivered, [0, 18, 0, 0, 0, 0]);
+    assert_eq!(account.totals().undelivered, [0, 18, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_torn_end_is_ignored_and_what_was_changed_is_unreadable() {
     let whole = std::fs::read(segment()).unwrap();
     std::fs::write(segment(), &whole[..whole.len() - 1]).unwrap();
     let (mut queue, account) = open(folder.path(), 1, 1 << 20);
-    assert_eq!((account.totals().gathered, account.totals().undelivered), (3, [0; 6]));
+    assert_eq!((account.totals().gathered, account.totals().undelivered), (3, [0; 7]));
     // New batches go to a new file: the torn end stays an end.
     queue.push(batch(0, 4, 100));
     assert_eq!(numbers(&mut queue, 0), [1, 2, 4]);
@@ -133,7 +133,7 @@ fn a_torn_end_is_ignored_and_what_was_changed_is_unreadable() {
     changed[8 + 124 + 50] ^= 1;
     std::fs::write(segment(), changed).unwrap();
     let (mut queue, account) = open(folder.path(), 1, 1 << 20);
-    assert_eq!((account.totals().gathered, account.totals().undelivered), (2, [0, 0, 0, 1, 0, 0]));
+    assert_eq!((account.totals().gathered, account.totals().undelivered), (2, [0, 0, 0, 1, 0, 0, 0]));
     assert_eq!(numbers(&mut queue, 0), [1]);
 }
 
@@ -148,7 +148,7 @@ fn files_of_others_do_no_harm() {
     write("position", b"nonsense");
     std::fs::create_dir(folder.path().join("0000000000000004.seg")).unwrap();
     let (mut queue, account) = open(folder.path(), 1, 1 << 20);
-    assert_eq!((account.totals().gathered, account.totals().undelivered), (2, [0, 0, 0, 2, 0, 0]));
+    assert_eq!((account.totals().gathered, account.totals().undelivered), (2, [0, 0, 0, 2, 0, 0, 0]));
     queue.push(batch(0, 5, 10));
     assert_eq!(numbers(&mut queue, 0), [5]);
     assert!(folder.path().join("readme.txt").exists());
@@ -172,7 +172,28 @@ fn a_batch_that_changes_while_it_waits_is_unreadable() {
     changed[50] ^= 1;
     std::fs::write(&path, changed).unwrap();
     assert_eq!(numbers(&mut queue, 0), [2]);
-    assert_eq!(account.totals().undelivered, [0, 0, 0, 1, 0, 0]);
+    assert_eq!(account.totals().undelivered, [0, 0, 0, 1, 0, 0, 0]);
+}
+
+#[test]
+fn the_newest_time_is_that_of_what_was_taken_or_waits_and_not_of_what_was_refused_or_dropped() {
+    let mut queue = Queue::in_memory(account(), 1, 3 * 1_032);
+    assert_eq!(queue.newest_ms(), 0);
+    // The time of each is the number of its samples.
+    for samples in [50, 60] {
+        queue.push(batch(0, samples, 1_000));
+    }
+    assert_eq!(queue.newest_ms(), 60);
+    let job = queue.take(0).unwrap();
+    queue.done(&job, 1, Reason::Refused);
+    let job = queue.take(0).unwrap();
+    assert_eq!(queue.newest_ms(), 60, "on its way");
+    queue.done(&job, 0, Reason::Refused);
+    assert_eq!(queue.newest_ms(), 50, "a part of it was taken, of the other nothing");
+    for samples in [99, 51, 52, 53] {
+        queue.push(batch(0, samples, 1_000));
+    }
+    assert_eq!(queue.newest_ms(), 53, "the oldest had to go");
 }
 
 /// What may happen to a queue.
@@ -299,7 +320,7 @@ fn what_cannot_be_read_now_is_kept_until_it_can() {
     // Reading a folder is an error of the system, and no sign that nothing is there.
     std::fs::create_dir(&segment).unwrap();
     assert!(queue.take(0).is_none());
-    assert_eq!((account.totals().pending, account.totals().undelivered), (1, [0; 6]));
+    assert_eq!((account.totals().pending, account.totals().undelivered), (1, [0; 7]));
     std::fs::remove_dir(&segment).unwrap();
     std::fs::rename(&away, &segment).unwrap();
     assert_eq!(numbers(&mut queue, 0), [1]);
