@@ -270,7 +270,8 @@ function moment(page, seconds) {
 
 function value({ value, unit }) {
   assert.ok(unit === "ratio" || unit === "seconds", `an unknown unit: ${unit}`);
-  return unit === "ratio" ? `${Number((value * 100).toPrecision(3))} %` : `${Number((value * 1000).toPrecision(3))} ms`;
+  const [number, word] = unit === "ratio" ? [value * 100, "%"] : value < 1 ? [value * 1000, "ms"] : [value, "s"];
+  return `${Number(number.toPrecision(3))} ${word}`;
 }
 
 function lasted(seconds) {
@@ -302,7 +303,7 @@ await claim("alarms that fire are shown as the agent says them", async () => {
     assert.equal(fails.labels.endpoint, "/broken");
     assert.match(await firing(page, "PageFails").innerText(), /endpoint \/broken/);
   });
-  assert.equal(await metric("redtap_alarms", ['state="firing"']), 2);
+  await eventually(async () => assert.equal(await metric("redtap_alarms", ['state="firing"']), 2));
   await badge(page, 2);
   await firing(page, "ShopSlow").getByRole("link", { name: "shop.py" }).click();
   await page.getByRole("heading", { level: 1, name: "shop.py" }).waitFor();
@@ -399,7 +400,7 @@ await claim("alarms that are over are in the history, with their end", async () 
       },
     );
   }
-  assert.equal(await metric("redtap_alarms", ['state="firing"']), 0);
+  await eventually(async () => assert.equal(await metric("redtap_alarms", ['state="firing"']), 0));
   await badge(page, 0);
   assert.deepEqual(faults, []);
   await context.close();
