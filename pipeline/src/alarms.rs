@@ -32,6 +32,16 @@ pub const MAX_ALARMS: usize = 2_000;
 /// Most alarms that are over and still shown.
 pub const MAX_HISTORY: usize = 500;
 
+/// What an alarm's value is a number of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// A share from 0 to 1.
+    Ratio,
+    /// A duration.
+    Seconds,
+}
+
 /// One alarm as people see it. Times: milliseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +58,9 @@ pub struct Alarm {
     pub annotations: BTreeMap<String, String>,
     /// What was compared with the threshold, as of the last evaluation in which the condition held; none: nothing is.
     pub value: Option<f64>,
+    /// Of `value`. None: nothing is compared, or a version that did not say it wrote the file ([`keep`]).
+    #[serde(default)]
+    pub unit: Option<Unit>,
     /// Pending: since when the condition holds. Firing: since when it is an alarm.
     pub since_ms: u64,
     /// When it was over.

@@ -59,3 +59,12 @@ export async function accessibility(page) {
 export function overflow(page) {
   return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 }
+
+/** Tables of which a part must be scrolled to sideways, by what they are; those that a chart folds away may be wide. */
+export function cut(page) {
+  return page.evaluate(() =>
+    [...document.querySelectorAll(".scroll")]
+      .filter((box) => !box.closest("details") && box.scrollWidth > box.clientWidth)
+      .map((box) => `${box.querySelector("caption")?.textContent}: ${box.scrollWidth - box.clientWidth} px`),
+  );
+}

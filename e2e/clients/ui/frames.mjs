@@ -38,9 +38,16 @@ async function measured(name, move) {
 await page.goto(`${base}/#/sees`);
 const seen = (text) => page.getByText(text).first().waitFor();
 
+/** All services are listed, and the lines beside them drawn: a frame makes a part of them. */
+async function allRows() {
+  await page.waitForFunction(() => document.querySelector(".tiles dd").firstChild.textContent === String(document.querySelectorAll("tbody tr").length));
+  await page.waitForTimeout(300);
+}
+
 await measured("overview, opening", async () => {
   await page.goto(`${base}/#/services?range=live`);
   await seen("Requests answered");
+  await allRows();
 });
 await measured("overview, scrolling through it while it renews itself", async () => {
   for (let step = 0; step < 60; step += 1) {
@@ -54,6 +61,12 @@ await measured("overview, typing a filter", async () => {
 });
 const shown = await page.locator("tbody tr").count();
 console.log(`  ${shown} services match`);
+await measured("overview, clearing the filter", async () => {
+  await page.keyboard.press("ControlOrMeta+A");
+  await page.keyboard.press("Delete");
+  await page.waitForFunction((few) => document.querySelectorAll("tbody tr").length > few, shown);
+  await allRows();
+});
 await measured("topology, opening", async () => {
   await page.goto(`${base}/#/topology?range=live`);
   await seen("Edges, worst first");

@@ -1,11 +1,11 @@
 // Every page of a real agent in a real browser: `node pages.mjs BASE [SCREENSHOTS]`, started by e2e/tests/ui.rs, which also
-// makes the traffic: nginx (with /broken answering 500), and an application that asks Redis. It says on standard output what
-// it wants done ("calls please") and goes on when a line comes back. Ends with status 1 and a line for each claim that does
-// not hold.
+// makes the traffic: nginx (with /broken answering 500), and an application that asks Redis (with /report taking long). It
+// says on standard output what it wants done ("please traffic"; "please fail", which goes on until "please recover") and goes
+// on when a line comes back. Ends with status 1 and a line for each claim that does not hold.
 
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
-import { accessibility, open, overflow, start } from "./browser.mjs";
+import { accessibility, cut, open, overflow, start } from "./browser.mjs";
 
 const [base, screenshots] = process.argv.slice(2);
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -21,7 +21,7 @@ const PAGES = [
   ["service", "#/services/nginx", "Endpoints served"],
   ["topology", "#/topology", "Edges, worst first"],
   ["calls", "#/calls", "Took"],
-  ["alarms", "#/alarms", "Alarms"],
+  ["alarms", "#/alarms", "Nothing fires"],
   ["sees", "#/sees", "What it costs"],
 ];
 
@@ -61,6 +61,40 @@ async function row(page, name) {
   return Object.fromEntries(heads.map((head, at) => [head.replace(/[▼▲]/g, "").trim(), (cells[at] ?? "").trim()]));
 }
 
+/** Asks again until it holds: what the page shows is renewed every few seconds. */
+async function eventually(proof, within = 25_000) {
+  for (const end = Date.now() + within; ; ) {
+    try {
+      return await proof();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await new Promise((wake) => setTimeout(wake, 500));
+    }
+  }
+}
+
+/** What has the focus, and the way to something by Tab alone. */
+function keys(page) {
+  const focused = () =>
+    page.evaluate(() => {
+      const element = document.activeElement;
+      const style = getComputedStyle(element);
+      return { tag: element.tagName, text: (element.getAttribute("aria-label") ?? element.innerText ?? "").trim(), outline: style.outlineStyle, id: element.id };
+    });
+  const tabTo = async (text) => {
+    for (let step = 0; step < 80; step += 1) {
+      await page.keyboard.press("Tab");
+      const found = await focused();
+      // Behind the last stop, where the browser's own begin.
+      if (found.tag === "BODY") continue;
+      assert.notEqual(found.outline, "none", `the focus cannot be seen on ${found.text}`);
+      if (text.test(found.text)) return;
+    }
+    assert.fail(`no way by Tab to ${text}`);
+  };
+  return { focused, tabTo };
+}
+
 const SIZES = [
   ["light", 1280, 800],
   ["dark", 1280, 800],
@@ -76,8 +110,8 @@ for (const [scheme, width, height] of SIZES) {
       await shown(page, text);
       assert.deepEqual(await accessibility(page), []);
       assert.ok((await overflow(page)) <= 0, `wider than its window by ${await overflow(page)} px`);
+      assert.deepEqual(await cut(page), []);
     });
-    if (screenshots) await page.screenshot({ path: `${screenshots}/${name}-${scheme}-${width}.png` });
   }
   await claim(`nothing unwanted in the console, ${scheme}, ${width} wide`, () => assert.deepEqual(faults, []));
   await context.close();
@@ -167,23 +201,7 @@ await claim("everything can be reached by keys alone", async () => {
   const { page, context, faults } = await open(browser, base, {});
   await page.goto(`${base}/#/services`);
   await shown(page, "nginx");
-  const focused = () =>
-    page.evaluate(() => {
-      const element = document.activeElement;
-      const style = getComputedStyle(element);
-      return { tag: element.tagName, text: (element.getAttribute("aria-label") ?? element.innerText ?? "").trim(), outline: style.outlineStyle, id: element.id };
-    });
-  const tabTo = async (text) => {
-    for (let step = 0; step < 80; step += 1) {
-      await page.keyboard.press("Tab");
-      const found = await focused();
-      // Behind the last stop, where the browser's own begin.
-      if (found.tag === "BODY") continue;
-      assert.notEqual(found.outline, "none", `the focus cannot be seen on ${found.text}`);
-      if (text.test(found.text)) return;
-    }
-    assert.fail(`no way by Tab to ${text}`);
-  };
+  const { focused, tabTo } = keys(page);
   await page.keyboard.press("Tab");
   assert.equal((await focused()).text, "To the content");
   await page.keyboard.press("Enter");
@@ -237,6 +255,159 @@ await claim("colours are chosen, kept and followed", async () => {
   await context.close();
 });
 
+/** What the agent says of its alarms. */
+async function told() {
+  return (await fetch(`${base}/api/v1/alarms`)).json();
+}
+
+/** Day and time as the page says them, in the browser's own time zone. */
+function moment(page, seconds) {
+  return page.evaluate(
+    (at) => new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }).format(at * 1000),
+    seconds,
+  );
+}
+
+function value({ value, unit }) {
+  assert.ok(unit === "ratio" || unit === "seconds", `an unknown unit: ${unit}`);
+  const [number, word] = unit === "ratio" ? [value * 100, "%"] : value < 1 ? [value * 1000, "ms"] : [value, "s"];
+  return `${Number(number.toPrecision(3))} ${word}`;
+}
+
+function lasted(seconds) {
+  const [minutes, rest] = [Math.floor(seconds / 60), seconds % 60];
+  return minutes === 0 ? `${rest} s` : rest === 0 ? `${minutes} min` : `${minutes} min ${rest} s`;
+}
+
+const firing = (page, name) => page.getByRole("region", { name: "Firing" }).locator("li").filter({ hasText: name });
+const badge = (page, count) => page.getByRole("link", { name: count === 0 ? /^Alarms$/ : new RegExp(`^Alarms ?${count} firing$`) }).waitFor({ timeout: 25_000 });
+
+await claim("alarms that fire are shown as the agent says them", async () => {
+  const { page, context, faults } = await open(browser, base);
+  await page.goto(`${base}/#/alarms`);
+  await please("fail");
+  await eventually(async () => assert.equal((await told()).firing.length, 2), 60_000);
+  await eventually(async () => {
+    const said = (await told()).firing;
+    const bySeverity = Object.fromEntries(said.map((alarm) => [alarm.severity, `${alarm.name} ${alarm.service} ${alarm.unit}`]));
+    assert.deepEqual(bySeverity, { critical: "PageFails nginx ratio", warning: "ShopSlow shop.py seconds" });
+    assert.equal(await page.getByRole("region", { name: "Firing" }).locator("li").count(), said.length);
+    for (const alarm of said) {
+      const text = (await firing(page, alarm.name).innerText()).replace(/\s+/g, " ");
+      const parts = [alarm.severity, alarm.service, alarm.annotations.summary, alarm.annotations.description];
+      for (const part of [...parts, `value ${value(alarm)}`, `since ${await moment(page, alarm.since)} (`]) {
+        assert.ok(text.includes(part), `"${part}" is not in "${text}"`);
+      }
+    }
+    const [fails] = said.filter(({ name }) => name === "PageFails");
+    assert.equal(fails.labels.endpoint, "/broken");
+    assert.match(await firing(page, "PageFails").innerText(), /endpoint \/broken/);
+  });
+  await eventually(async () => assert.equal(await metric("redtap_alarms", ['state="firing"']), 2));
+  await badge(page, 2);
+  await firing(page, "ShopSlow").getByRole("link", { name: "shop.py" }).click();
+  await page.getByRole("heading", { level: 1, name: "shop.py" }).waitFor();
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+await claim("an alarm is silenced and its silence ended by keys alone, in this browser alone", async () => {
+  const { page, context, faults } = await open(browser, base);
+  const { focused, tabTo } = keys(page);
+  const names = async () => (await page.getByRole("region", { name: "Firing" }).locator("h3").allInnerTexts()).map((text) => text.split(" ")[0]);
+  await page.goto(`${base}/#/alarms`);
+  await firing(page, "PageFails").waitFor();
+  await badge(page, 2);
+  await tabTo(/^Silence 1 h: PageFails, nginx, GET \/broken/);
+  await page.keyboard.press("Enter");
+  const until = Date.now() / 1000 + 3600;
+  // The alarm moves below those that are not silenced, and the keyboard with it.
+  assert.match((await focused()).text, /^End silence: PageFails, nginx/);
+  const silenced = async () => {
+    await firing(page, "PageFails").getByText("silenced here").waitFor();
+    assert.deepEqual(await names(), ["ShopSlow", "PageFails"]);
+    assert.equal(await page.getByText("silenced here").count(), 1);
+    const text = await firing(page, "PageFails").innerText();
+    const [before, after] = [await moment(page, until - 30), await moment(page, until)];
+    assert.ok(text.includes(`until ${before}`) || text.includes(`until ${after}`), `${text} ends neither at ${before} nor ${after}`);
+    await badge(page, 1);
+  };
+  await silenced();
+  await page.reload();
+  await silenced();
+  assert.deepEqual((await told()).firing.map((alarm) => alarm.silenced_until), [null, null]);
+  const other = await open(browser, base);
+  await other.page.goto(`${base}/#/alarms`);
+  await firing(other.page, "PageFails").waitFor();
+  assert.equal(await other.page.getByText("silenced here").count(), 0);
+  await other.context.close();
+  await tabTo(/^End silence: PageFails, nginx/);
+  await page.keyboard.press("Enter");
+  assert.match((await focused()).text, /^Silence 1 h: PageFails, nginx/);
+  assert.equal(await page.getByText("silenced here").count(), 0);
+  await badge(page, 2);
+  await page.reload();
+  await firing(page, "PageFails").waitFor();
+  assert.equal(await page.getByText("silenced here").count(), 0);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+/** The page with something on it, in all sizes and colours. */
+async function alarmsIn(state, prepare) {
+  for (const [scheme, width, height] of SIZES) {
+    await claim(`alarms, ${state}, ${scheme}, ${width} wide: accessible, no wider than the window`, async () => {
+      const { page, context, faults } = await open(browser, base, { scheme, width, height });
+      await page.goto(`${base}/#/alarms`);
+      await prepare(page);
+      assert.deepEqual(await accessibility(page), []);
+      assert.ok((await overflow(page)) <= 0, `wider than its window by ${await overflow(page)} px`);
+      assert.deepEqual(await cut(page), []);
+      if (screenshots) await page.screenshot({ path: `${screenshots}/alarms-${state}-${scheme}-${width}.png` });
+      assert.deepEqual(faults, []);
+      await context.close();
+    });
+  }
+}
+
+await alarmsIn("firing", async (page) => {
+  await firing(page, "ShopSlow").getByRole("button", { name: /^Silence 8 h/ }).click();
+  await firing(page, "ShopSlow").getByText("silenced here").waitFor();
+  await badge(page, 1);
+});
+
+await claim("alarms that are over are in the history, with their end", async () => {
+  const { page, context, faults } = await open(browser, base);
+  await page.goto(`${base}/#/alarms`);
+  await firing(page, "PageFails").waitFor();
+  await please("recover");
+  await eventually(async () => assert.deepEqual([(await told()).firing.length, (await told()).history.length], [0, 2]), 60_000);
+  await shown(page, "Nothing fires");
+  for (const alarm of (await told()).history) {
+    assert.ok(alarm.until > alarm.since, `${alarm.name} ended at ${alarm.until}, began at ${alarm.since}`);
+    const cells = await row(page, new RegExp(alarm.name));
+    assert.match(cells.Alarm, new RegExp(`^${alarm.name}\\s+${alarm.annotations.summary}$`));
+    const { Severity, Service, Value, Began, Ended, Lasted } = cells;
+    assert.deepEqual(
+      { Severity, Service, Value, Began, Ended, Lasted },
+      {
+        Severity: alarm.severity,
+        Service: alarm.service,
+        Value: value(alarm),
+        Began: await moment(page, alarm.since),
+        Ended: await moment(page, alarm.until),
+        Lasted: lasted(alarm.until - alarm.since),
+      },
+    );
+  }
+  await eventually(async () => assert.equal(await metric("redtap_alarms", ['state="firing"']), 0));
+  await badge(page, 0);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+await alarmsIn("over", (page) => page.getByRole("rowheader", { name: /PageFails/ }).waitFor());
+
 await claim("what is not there says so, and an agent that does not answer is said to, and found again", async () => {
   const { page, context } = await open(browser, base, { expected: () => true });
   await page.goto(`${base}/#/services/nobody-of-that-name`);
@@ -250,6 +421,21 @@ await claim("what is not there says so, and an agent that does not answer is sai
   await page.getByText("The agent does not answer").waitFor({ state: "detached", timeout: 20_000 });
   await context.close();
 });
+
+// Last, so that there is something to see: by now minutes of traffic.
+if (screenshots) {
+  for (const [scheme, width, height] of SIZES) {
+    const { page, context } = await open(browser, base, { scheme, width, height });
+    for (const [name, hash, text] of PAGES) {
+      await page.goto(`${base}/${hash}?range=live`);
+      await shown(page, text);
+      // Lines are drawn, and calls come, behind the first frame.
+      await page.waitForTimeout(1_500);
+      await page.screenshot({ path: `${screenshots}/${name}-${scheme}-${width}.png` });
+    }
+    await context.close();
+  }
+}
 
 await browser.close();
 console.log(broken.length === 0 ? "all claims hold" : `${broken.length} claims are broken: ${broken.join("; ")}`);

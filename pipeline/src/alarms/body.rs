@@ -144,6 +144,7 @@ pub fn rfc3339(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Unit;
     use super::*;
     use std::collections::BTreeMap;
 
@@ -156,6 +157,7 @@ mod tests {
             labels: map("service_name", service),
             annotations: map("description", "5 < 6 \"quoted\"\n"),
             value: Some(0.5),
+            unit: Some(Unit::Ratio),
             since_ms: 951_782_400_000,
             until_ms: resolved.then_some(951_868_800_001),
         };

@@ -147,6 +147,7 @@ mod tests {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             value: None,
+            unit: None,
             since_ms,
             until_ms: None,
         };

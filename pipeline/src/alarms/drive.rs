@@ -186,6 +186,7 @@ pub fn json(board: &Board) -> serde_json::Value {
                 "labels": alarm.labels,
                 "annotations": alarm.annotations,
                 "value": alarm.value,
+                "unit": alarm.unit,
                 "since": seconds(alarm.since_ms),
                 "silenced_until": null,
             });

@@ -12,7 +12,7 @@ use super::keep::{Kept, KeptAlarm};
 use super::phase::{Change, Phase, step};
 use super::rule::{Condition, Per, Rule};
 use super::window::Counts;
-use super::{Alarm, Board, MAX_ALARMS, MAX_HISTORY, Notice, Stats, text};
+use super::{Alarm, Board, MAX_ALARMS, MAX_HISTORY, Notice, Stats, Unit, text};
 use crate::alarms::subject::Subject;
 use crate::export::Gathered;
 use crate::export::OwnSample;
@@ -280,6 +280,7 @@ fn alarm(
         annotations: annotations.collect(),
         labels,
         value,
+        unit: value.and(unit(rule)),
         since_ms,
         until_ms: None,
     }
@@ -287,10 +288,19 @@ fn alarm(
 
 /// The value as people read it.
 fn shown(rule: &Rule, value: f64) -> String {
+    match unit(rule) {
+        Some(Unit::Seconds) => text::duration(value),
+        Some(Unit::Ratio) => text::percentage(value),
+        None => format!("{value}"),
+    }
+}
+
+/// Of what the rule compares with its threshold.
+const fn unit(rule: &Rule) -> Option<Unit> {
     match rule.condition {
-        Condition::Latency { .. } => text::duration(value),
-        Condition::ErrorRatio { .. } | Condition::Burn { .. } | Condition::Capture { .. } => text::percentage(value),
-        Condition::Silence { .. } | Condition::NewError { .. } => format!("{value}"),
+        Condition::Latency { .. } => Some(Unit::Seconds),
+        Condition::ErrorRatio { .. } | Condition::Burn { .. } | Condition::Capture { .. } => Some(Unit::Ratio),
+        Condition::Silence { .. } | Condition::NewError { .. } => None,
     }
 }
 

@@ -112,6 +112,7 @@ pub fn write(path: &Path, kept: &Kept) -> Result<(), KeepError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarms::Unit;
 
     fn kept() -> Kept {
         let alarm = Alarm {
@@ -121,6 +122,7 @@ mod tests {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             value: Some(0.5),
+            unit: Some(Unit::Seconds),
             since_ms: 7,
             until_ms: None,
         };
@@ -144,6 +146,15 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_says_no_units_is_read() {
+        let text = serde_json::to_string(&kept()).unwrap();
+        let without = text.replace(",\"unit\":\"seconds\"", "");
+        assert_eq!(text.len() - without.len(), 3 * ",\"unit\":\"seconds\"".len());
+        let read: Kept = serde_json::from_str(&without).unwrap();
+        assert_eq!((read.history[0].value, read.history[0].unit), (Some(0.5), None));
     }
 
     #[test]

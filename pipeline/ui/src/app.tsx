@@ -118,6 +118,12 @@ interface TopProps {
 
 function Top({ view, paused, setPaused }: TopProps): JSX.Element {
   const open = view.page === "service" ? "services" : view.page;
+  const pages = useRef<HTMLElement>(null);
+  // On a phone not all names have room: the one of this page is among those that are seen.
+  useEffect(() => {
+    const here = pages.current?.querySelector<HTMLElement>("[aria-current]");
+    here?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [open]);
   return (
     <header class="top">
       <div>
@@ -135,7 +141,7 @@ function Top({ view, paused, setPaused }: TopProps): JSX.Element {
           </svg>
           <span>redtap</span>
         </a>
-        <nav class="pages" aria-label="Pages">
+        <nav class="pages" aria-label="Pages" ref={pages}>
           {TITLES.map(([name, title]) => (
             <a
               key={name}

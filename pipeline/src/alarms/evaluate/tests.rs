@@ -105,6 +105,7 @@ fn fires_after_its_time_and_resolves_when_the_window_has_passed() {
     assert_eq!((board.firing.len(), board.history.len()), (0, 1));
     let alarm = &board.history[0];
     assert_eq!((alarm.since_ms, alarm.until_ms), (58_000, Some(92_000)));
+    assert_eq!(alarm.unit, Some(super::super::Unit::Ratio));
     let labels: Vec<(&str, &str)> = alarm.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let wanted =
         [("alertname", "Test"), ("kind", "http"), ("service_name", "shop"), ("severity", "warning"), ("team", "web")];

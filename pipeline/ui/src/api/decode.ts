@@ -235,6 +235,7 @@ function alarm(value: unknown): Alarm {
     labels: texts(of.labels),
     annotations: texts(of.annotations),
     value: number(of.value),
+    unit: of.unit === "ratio" || of.unit === "seconds" ? of.unit : null,
     since: number(of.since) ?? 0,
     until: number(of.until),
     silencedUntil: number(of.silenced_until),

@@ -143,6 +143,8 @@ export interface Alarm {
   labels: Record<string, string>;
   annotations: Record<string, string>;
   value: number | null;
+  /** Of `value`; null from an agent that does not say. */
+  unit: "ratio" | "seconds" | null;
   since: number;
   until: number | null;
   silencedUntil: number | null;

@@ -34,10 +34,13 @@ const SYNC = "redtap";
 
 const DAY = 86_400;
 
-function axisTime(range: Range): (plot: uPlot, splits: number[]) => string[] {
+/** Between two times on the axis, seconds: whole minutes, which need no seconds in their names. */
+const STEPS = [60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, DAY];
+
+/** The axis of time; days are named where there may be two. */
+function timeAxis(range: Range): Pick<uPlot.Axis, "space" | "incrs" | "values"> {
   const long = range.to - range.from >= DAY / 2;
-  const seconds = range.to - range.from <= 600;
-  return (_, splits) => splits.map((at) => (seconds ? clock(at) : (long ? moment(at) : clock(at)).slice(0, long ? undefined : 5)));
+  return { space: long ? 88 : 44, incrs: STEPS, values: (_, splits) => splits.map((at) => (long ? moment(at) : clock(at).slice(0, 5))) };
 }
 
 function options(props: Props, width: number, cursor: (index: number | null) => void): uPlot.Options {
@@ -61,7 +64,8 @@ function options(props: Props, width: number, cursor: (index: number | null) => 
     width,
     height: HEIGHT,
     legend: { show: false },
-    padding: [8, 8, 0, 0],
+    // At the right for half of a time's name.
+    padding: [8, 18, 0, 0],
     cursor: {
       y: false,
       drag: { x: false, y: false },
@@ -73,7 +77,7 @@ function options(props: Props, width: number, cursor: (index: number | null) => 
       y: { range: (_, __, max) => [0, Math.max((max ?? 0) * 1.08, props.atLeast ?? 0) || 1] },
     },
     axes: [
-      { ...axis, space: 72, size: 24, grid: { show: false }, values: axisTime(props.range) },
+      { ...axis, ...timeAxis(props.range), size: 24, grid: { show: false } },
       { ...axis, size: 64, space: 34, values: (_, splits) => splits.map((value) => props.unit(value)) },
     ],
     series: [{}, ...series],

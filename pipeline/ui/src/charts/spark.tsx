@@ -1,8 +1,10 @@
-// A small line without axes, beside the number that it leads to. It says nothing to a screen reader: the number does.
+// A small line without axes, beside the number that it leads to. It says nothing to a screen reader: the number does. Far
+// from what is seen it is an empty box of its size: of hundreds of lines, most cost nothing.
 
 import type { JSX } from "preact";
 import { memo } from "../parts/memo";
 import type { Values } from "../api/types";
+import { useNear } from "./near";
 import { areaPath, linePath, summary, thinned } from "./series";
 
 const [WIDTH, HEIGHT, POINTS] = [112, 22, 56];
@@ -15,13 +17,24 @@ interface Props {
 }
 
 export const Spark = memo(function Spark({ values, kind, atLeast = 0 }: Props): JSX.Element {
-  const points = thinned(values, POINTS);
+  const [box, near] = useNear<SVGSVGElement>();
+  const points = near ? thinned(values, POINTS) : [];
   const most = summary(points).max ?? 0;
   const top = Math.max(atLeast, most);
   return (
-    <svg class={`spark ${most > 0 ? kind : "none"}`} viewBox={`0 -1 ${WIDTH} ${HEIGHT + 2}`} preserveAspectRatio="none" aria-hidden="true">
-      <path class="area" d={areaPath(points, top, WIDTH, HEIGHT)} />
-      <path d={linePath(points, top, WIDTH, HEIGHT)} />
+    <svg
+      ref={box}
+      class={`spark ${most > 0 ? kind : "none"}`}
+      viewBox={`0 -1 ${WIDTH} ${HEIGHT + 2}`}
+      preserveAspectRatio="none"
+      aria-hidden="true"
+    >
+      {near && (
+        <>
+          <path class="area" d={areaPath(points, top, WIDTH, HEIGHT)} />
+          <path d={linePath(points, top, WIDTH, HEIGHT)} />
+        </>
+      )}
     </svg>
   );
 });

@@ -1,10 +1,10 @@
 // What fires, and what did.
 
-import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { Fragment, type JSX } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { Alarm } from "../api/types";
-import { moment, significant, span } from "../format";
+import { duration, moment, percent, significant, span } from "../format";
 import { Message, Shown } from "../parts/message";
 import { type Column, Table } from "../parts/table";
 import { silence, silencedUntil, silences } from "../silences";
@@ -64,7 +64,7 @@ export function AlarmsPage({ again }: { again: () => void }): JSX.Element {
                   </header>
                   {loud.length === 0 ? (
                     <Message title="Nothing fires">
-                      <p>All rules that are configured hold.</p>
+                      <p>No rule’s condition has held for as long as the rule wants.</p>
                     </Message>
                   ) : (
                     <ul>
@@ -87,7 +87,7 @@ export function AlarmsPage({ again }: { again: () => void }): JSX.Element {
                     </header>
                     <Table
                       caption="Alarms that may fire soon"
-                      columns={historyColumns(view).filter(({ key }) => key !== "until")}
+                      columns={pendingColumns(view)}
                       rows={pending}
                       id={(row) => JSON.stringify([row.name, row.labels])}
                       param="pending"
@@ -108,7 +108,7 @@ export function AlarmsPage({ again }: { again: () => void }): JSX.Element {
                       rows={history}
                       id={(row) => JSON.stringify([row.name, row.labels, row.since])}
                       param="sort"
-                      initial="-since"
+                      initial="-until"
                     />
                   )}
                 </section>
@@ -121,30 +121,83 @@ export function AlarmsPage({ again }: { again: () => void }): JSX.Element {
   );
 }
 
+type Urgency = "bad" | "warn" | "info";
+
+function urgency(alarm: Alarm): Urgency {
+  if (alarm.severity === "critical" || alarm.severity === "page") return "bad";
+  return alarm.severity === "info" ? "info" : "warn";
+}
+
 function Severity({ alarm }: { alarm: Alarm }): JSX.Element {
-  const kind = alarm.severity === "critical" || alarm.severity === "page" ? "bad" : "warn";
-  return <span class={`chip ${kind}`}>{alarm.severity || "alarm"}</span>;
+  return <span class={`chip ${urgency(alarm)}`}>{alarm.severity || "alarm"}</span>;
+}
+
+/** What was compared with the threshold, as people read it; nothing where nothing is compared. */
+function compared(alarm: Alarm): string {
+  if (alarm.value === null) return "";
+  if (alarm.unit === "ratio") return percent(alarm.value);
+  return alarm.unit === "seconds" ? duration(alarm.value) : significant(alarm.value);
 }
 
 function about(alarm: Alarm): string {
   return alarm.annotations.summary ?? alarm.annotations.description ?? "";
 }
 
+/** A name in one word may break before its capitals. */
+function Name({ text }: { text: string }): JSX.Element {
+  return (
+    <>
+      {text.split(/(?<=[a-z])(?=[A-Z])/).map((part, at) => (
+        <Fragment key={at}>
+          {at > 0 && <wbr />}
+          {part}
+        </Fragment>
+      ))}
+    </>
+  );
+}
+
+function serviceLink(view: View, alarm: Alarm): JSX.Element {
+  return <a href={serviceAddress(view, alarm.service)}>{alarm.service}</a>;
+}
+
+/** What tells an alarm from others of its name, for who cannot see where a button is. */
+function spoken(alarm: Alarm): string {
+  const { method = "", endpoint = "" } = alarm.labels;
+  return [alarm.name, alarm.service, `${method} ${endpoint}`.trim()].filter((part) => part !== "").join(", ");
+}
+
+const BORDERS: Record<Urgency, string> = { bad: "", warn: "warning", info: "info" };
+const SILENCES = [["1 h", 3_600], ["8 h", 28_800], ["24 h", 86_400]] as const;
+
 function Firing({ alarm, until }: { alarm: Alarm; until: number | null }): JSX.Element {
   const view = useView();
+  const buttons = useRef<HTMLDivElement>(null);
+  const pressed = useRef(false);
+  const silenced = until !== null;
+  // The button that was pressed is gone, and its alarm may have moved: the keyboard goes on where it was.
+  useLayoutEffect(() => {
+    if (pressed.current) buttons.current?.querySelector("button")?.focus();
+    pressed.current = false;
+  }, [silenced]);
+  const press = (seconds: number): void => {
+    pressed.current = true;
+    silence(alarm, seconds);
+  };
   const other = Object.entries(alarm.labels).filter(([key]) => !["alertname", "severity", "service", "service_name"].includes(key));
-  const kind = until !== null ? "silenced" : alarm.severity === "critical" || alarm.severity === "page" ? "" : "warning";
+  const description = alarm.annotations.description ?? "";
   return (
-    <li class={`alarm ${kind}`}>
+    <li class={`alarm ${silenced ? "silenced" : BORDERS[urgency(alarm)]}`}>
       <div>
         <h3>
-          {alarm.name} <Severity alarm={alarm} />{" "}
-          {alarm.service !== "" && <a href={serviceAddress(view, alarm.service)}>{alarm.service}</a>}
+          {alarm.name} <Severity alarm={alarm} /> {silenced && <span class="chip">silenced here</span>}{" "}
+          {alarm.service !== "" && serviceLink(view, alarm)}
         </h3>
         {about(alarm) !== "" && <p>{about(alarm)}</p>}
+        {description !== "" && description !== about(alarm) && <p class="quiet small">{description}</p>}
         <p class="quiet small">
           since {moment(alarm.since)} ({span(Date.now() / 1000 - alarm.since)})
-          {alarm.value !== null && <> · value {significant(alarm.value)}</>}
+          {alarm.value !== null && <> · value {compared(alarm)}</>}
           {other.map(([key, value]) => (
             <span key={key}>
               {" "}
@@ -153,22 +206,22 @@ function Firing({ alarm, until }: { alarm: Alarm; until: number | null }): JSX.E
           ))}
         </p>
       </div>
-      <div class="push">
-        {until !== null ? (
+      <div class="push" ref={buttons}>
+        {silenced ? (
           <>
-            <span class="quiet small">silenced until {moment(until)}</span>
-            <button type="button" class="button" onClick={() => silence(alarm, 0)} aria-label={`End the silence of ${alarm.name}`}>
-              End it
+            <span class="quiet small">until {moment(until)}</span>
+            <button type="button" class="button" onClick={() => press(0)} aria-label={`End silence: ${spoken(alarm)}`}>
+              End silence
             </button>
           </>
         ) : (
-          ([["1 h", 3_600], ["8 h", 28_800], ["24 h", 86_400]] as const).map(([label, seconds]) => (
+          SILENCES.map(([label, seconds]) => (
             <button
               key={label}
               type="button"
               class="button"
-              onClick={() => silence(alarm, seconds)}
-              aria-label={`Silence ${alarm.name} here for ${label}`}
+              onClick={() => press(seconds)}
+              aria-label={`Silence ${label}: ${spoken(alarm)}, in this browser`}
             >
               Silence {label}
             </button>
@@ -177,6 +230,13 @@ function Firing({ alarm, until }: { alarm: Alarm; until: number | null }): JSX.E
       </div>
     </li>
   );
+}
+
+/** Began stays on a phone: nothing has ended. */
+function pendingColumns(view: View): Column<Alarm>[] {
+  return historyColumns(view)
+    .filter(({ key }) => key !== "until" && key !== "lasted")
+    .map((column) => (column.key === "since" ? { ...column, class: "number" } : column));
 }
 
 function historyColumns(view: View): Column<Alarm>[] {
@@ -188,7 +248,8 @@ function historyColumns(view: View): Column<Alarm>[] {
       by: (row) => row.name,
       cell: (row) => (
         <>
-          {row.name} <span class="quiet small">{about(row)}</span>
+          <Name text={row.name} /> {row.service !== "" && <span class="narrow">{serviceLink(view, row)} </span>}
+          <span class="quiet small">{about(row)}</span>
         </>
       ),
     },
@@ -196,12 +257,20 @@ function historyColumns(view: View): Column<Alarm>[] {
     {
       key: "service",
       title: "Service",
+      class: "medium",
       by: (row) => row.service,
-      cell: (row) => (row.service === "" ? "" : <a href={serviceAddress(view, row.service)}>{row.service}</a>),
+      cell: (row) => (row.service === "" ? "" : serviceLink(view, row)),
     },
-    { key: "since", title: "Began", class: "number", by: (row) => row.since, cell: (row) => moment(row.since) },
     {
-      key: "until",
+      key: "value",
+      title: "Value",
+      class: "number wide",
+      cell: compared,
+    },
+    { key: "since", title: "Began", class: "number medium", by: (row) => row.since, cell: (row) => moment(row.since) },
+    { key: "until", title: "Ended", class: "number", by: (row) => row.until, cell: (row) => (row.until === null ? "" : moment(row.until)) },
+    {
+      key: "lasted",
       title: "Lasted",
       class: "number",
       by: (row) => (row.until === null ? null : row.until - row.since),

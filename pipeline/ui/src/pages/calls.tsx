@@ -259,7 +259,9 @@ function CallTable({ calls, chosen, waiting, filtered }: TableProps): JSX.Elemen
         <thead>
           <tr>
             <th scope="col">Time</th>
-            <th scope="col">Service</th>
+            <th scope="col" class="medium">
+              Service
+            </th>
             <th scope="col" class="wide">
               Side
             </th>
@@ -284,10 +286,11 @@ function CallTable({ calls, chosen, waiting, filtered }: TableProps): JSX.Elemen
                     <span class="medium">{preciseClock(call.startNs).slice(-4)}</span>
                   </button>
                 </td>
-                <td>{call.service || call.comm}</td>
+                <td class="medium">{call.service || call.comm}</td>
                 <td class="wide quiet">{call.role === "server" ? "answered" : "made"}</td>
                 <td class="medium">{call.peer}</td>
                 <td class="ellipsis mono" title={`${call.method} ${call.target}`}>
+                  <span class="narrow quiet">{call.service || call.comm}</span>
                   {asked(call)}
                 </td>
                 <td>{outcome(call)}</td>

@@ -91,7 +91,7 @@ describe("codes", () => {
 });
 
 describe("silences", () => {
-  const alarm: Alarm = { name: "A", severity: "", service: "s", labels: { b: "1", a: "2" }, annotations: {}, value: 1, since: 0, until: null, silencedUntil: null };
+  const alarm: Alarm = { name: "A", severity: "", service: "s", labels: { b: "1", a: "2" }, annotations: {}, value: 1, unit: null, since: 0, until: null, silencedUntil: null };
 
   it("are of one alarm, end, and survive a broken store", () => {
     const key = alarmKey(alarm);

@@ -138,7 +138,7 @@ function Probe({ status }: { status: unknown }): JSX.Element {
 function Connections({ status }: { status: unknown }): JSX.Element {
   const of = (name: string): number | null => number(at(status, "connections", name));
   const rows: [string, number | null, string][] = [
-    ["Followed now", of("open"), ""],
+    ["Open now", of("open"), ""],
     ["Of a known protocol", of("identified"), ""],
     ["Encrypted (TLS)", of("tls"), "not readable without the keys: counted, not reported"],
     ["Encrypted after an upgrade", of("upgraded_to_tls"), "likewise, from then on"],
@@ -150,7 +150,7 @@ function Connections({ status }: { status: unknown }): JSX.Element {
     <section class="card" aria-label="Connections">
       <header>
         <h2>Connections</h2>
-        <span class="quiet small">renewed every few seconds</span>
+        <span class="quiet small">open now, and since the start</span>
       </header>
       <dl class="facts body">
         {rows.map(([name, value, note]) => (

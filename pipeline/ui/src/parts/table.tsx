@@ -1,7 +1,9 @@
 // A table that sorts by any of its columns; which one, and which way, is in the address.
 
 import type { ComponentChild, JSX } from "preact";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useParam } from "../state";
+import { memo } from "./memo";
 import { type Sort, formatSort, parseSort, sorted } from "./sort";
 
 export interface Column<Row> {
@@ -28,11 +30,55 @@ interface Props<Row> {
   most?: number;
 }
 
+/** Rows that are made in one frame: more than a screen holds, and few enough that the page answers meanwhile. */
+const IN_A_FRAME = 40;
+
+/** How many of so many rows are drawn by now: new ones come a frame's worth at a time, until all are there. */
+function useDrawn(rows: number): number {
+  const before = useRef(0);
+  const [, again] = useState(0);
+  const drawn = Math.min(rows, before.current + IN_A_FRAME);
+  useLayoutEffect(() => {
+    before.current = drawn;
+    if (drawn === rows) return;
+    // Behind the frame that shows what is there, not before it.
+    let timer = 0;
+    const frame = requestAnimationFrame(() => {
+      timer = window.setTimeout(() => again((old) => old + 1));
+    });
+    return () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(timer);
+    };
+  });
+  return drawn;
+}
+
+/** Drawn again only when its row is another one, or when the columns are. */
+const Cells = memo(function Cells({ row, columns }: { row: unknown; columns: Column<unknown>[] }): JSX.Element {
+  return (
+    <tr>
+      {columns.map((column, at) =>
+        at === 0 ? (
+          <th key={column.key} scope="row" class={column.class}>
+            {column.cell(row)}
+          </th>
+        ) : (
+          <td key={column.key} class={column.class}>
+            {column.cell(row)}
+          </td>
+        ),
+      )}
+    </tr>
+  );
+});
+
 export function Table<Row>({ caption, columns, rows, id, param, initial = "", most = 500 }: Props<Row>): JSX.Element {
   const [text, set] = useParam(param, initial);
   const sort = parseSort(text);
   const by = columns.find((column) => column.key === sort?.key)?.by;
   const shown = (sort && by ? sorted(rows, by, sort.descending) : rows).slice(0, most);
+  const drawn = useDrawn(shown.length);
   const press = (column: Column<Row>): void => {
     const numeric = column.class?.includes("number") ?? false;
     const next: Sort =
@@ -66,20 +112,8 @@ export function Table<Row>({ caption, columns, rows, id, param, initial = "", mo
           </tr>
         </thead>
         <tbody>
-          {shown.map((row) => (
-            <tr key={id(row)}>
-              {columns.map((column, at) =>
-                at === 0 ? (
-                  <th key={column.key} scope="row" class={column.class}>
-                    {column.cell(row)}
-                  </th>
-                ) : (
-                  <td key={column.key} class={column.class}>
-                    {column.cell(row)}
-                  </td>
-                ),
-              )}
-            </tr>
+          {shown.slice(0, drawn).map((row) => (
+            <Cells key={id(row)} row={row} columns={columns as Column<unknown>[]} />
           ))}
         </tbody>
       </table>
