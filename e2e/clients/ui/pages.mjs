@@ -363,6 +363,7 @@ async function alarmsIn(state, prepare) {
       assert.deepEqual(await accessibility(page), []);
       assert.ok((await overflow(page)) <= 0, `wider than its window by ${await overflow(page)} px`);
       assert.deepEqual(await cut(page), []);
+      await page.mouse.move(0, 0);
       if (screenshots) await page.screenshot({ path: `${screenshots}/alarms-${state}-${scheme}-${width}.png` });
       assert.deepEqual(faults, []);
       await context.close();
