@@ -119,6 +119,11 @@ fn main() -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    ensure!(
+        own(&agent.metrics()?, "delivered_total") >= own(&waiting, "gathered_total"),
+        "what waited was not delivered within {} s",
+        (now() - back) / SECOND
+    );
     println!("what waited was delivered within {} ms", (now() - back) / 1_000_000);
     ground.load(20)?;
     let second = ground.counted(&agent, before)?;

@@ -12,6 +12,8 @@ use redtap_e2e::servers::nginx::Nginx;
 use redtap_e2e::servers::otel_collector::OtelCollector;
 use redtap_e2e::servers::store::{Product, Store};
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const COUNT: &str = "http_server_request_duration_seconds_count";
@@ -101,7 +103,7 @@ fn is_of(stored: &Value, shown: &Sample) -> bool {
         })
 }
 
-fn wait(mut done: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
+fn wait(done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
     for _ in 0..400 {
         if done() {
             return;
@@ -394,6 +396,7 @@ fn prometheus_s_own_compliance_suite_finds_nothing() {
     let (agent, cgroup) = (binary().canonicalize().unwrap(), watched.cgroup().display().to_string());
     let environment = [
         ("REDTAP_BIN", agent.to_str().unwrap()),
+        ("TMPDIR", beside.folder().to_str().unwrap()),
         (
             "REDTAP_ARGUMENTS",
             &format!("--listen 127.0.0.1:{} --governor-cpu 0 --cgroup {cgroup}", free_port().unwrap()),
@@ -430,10 +433,19 @@ impl<'a> Disk<'a> {
     }
 
     /// Freezes it until what is given is dropped, which must be before an agent is ended that writes there: one that waits for a frozen disk
-    /// cannot even be killed.
-    fn freeze(&self) -> Frozen<'_> {
-        self.beside.run_outside("fsfreeze", &["-f", &self.folder]).unwrap();
-        Frozen(self)
+    /// cannot even be killed. It thaws also when this process is killed: whoever froze it then reads the end of its input.
+    fn freeze(&self) -> Frozen {
+        let script = "fsfreeze -f \"$0\" && echo frozen; read -r _; fsfreeze -u \"$0\"";
+        let mut shell = Command::new("sh")
+            .args(["-c", script, &self.folder])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "frozen\n");
+        Frozen(shell)
     }
 }
 
@@ -443,11 +455,12 @@ impl Drop for Disk<'_> {
     }
 }
 
-struct Frozen<'a>(&'a Disk<'a>);
+struct Frozen(Child);
 
-impl Drop for Frozen<'_> {
+impl Drop for Frozen {
     fn drop(&mut self) {
-        drop(self.0.beside.run_outside("fsfreeze", &["-u", &self.0.folder]));
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 
@@ -474,15 +487,13 @@ fn while_the_disk_of_the_spool_hangs_other_exporters_go_on_and_nothing_is_lost()
     wait(|| sum("remote_write", "delivered_total") > 0 && sum("otlp_metrics", "delivered_total") > 0, || agent.log());
 
     let frozen = disk.freeze();
-    // What is on its way may still be decided; then nothing moves.
+    // What is on its way may still be decided; then nothing moves for five times the interval.
     let mut stuck = sum("remote_write", "gathered_total");
-    wait(
-        || {
-            std::thread::sleep(Duration::from_millis(2_500));
-            stuck == std::mem::replace(&mut stuck, sum("remote_write", "gathered_total"))
-        },
-        || agent.log(),
-    );
+    let stands = |stuck: &mut u64| {
+        std::thread::sleep(Duration::from_secs(5));
+        *stuck == std::mem::replace(stuck, sum("remote_write", "gathered_total"))
+    };
+    assert!((0..6).any(|_| stands(&mut stuck)), "it does not hang: {}", agent.log());
     ground.load();
     for _ in 0..5 {
         let before = sum("otlp_metrics", "delivered_total");

@@ -763,7 +763,15 @@ __inline int rt_record(struct rt_conn *c, struct rt_scratch *s, const struct rt_
 	if (claim->header) {
 		rt_from_msghdr(op, claim->header);
 	} else if (!regs || !rt_locate(op, regs, claim->dir, message)) {
-		if (!claim->begins && !claim->full)
+		__u32 passed = claim->skipped;
+
+		if (claim->full) { /* what is due of a payload cannot be read here: it is counted with the rest */
+			struct rt_frames *f = &c->frames[claim->dir & 1];
+
+			f->due = 0;
+			passed += rt_frames_skip(f, claim->moved - passed);
+		}
+		if (!claim->begins && (!claim->full || passed == claim->moved))
 			return RT_UNTRIED;
 		op->flags |= RT_F_NO_BUFFER;
 		op->want = 0;

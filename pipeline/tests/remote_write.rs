@@ -253,15 +253,34 @@ fn what_is_on_disk_is_sent_by_the_next_agent_before_its_own() {
     drop(asked);
 }
 
-/// A wall clock that says one thing after the other, the last for good.
-struct Clock(Vec<i64>, AtomicU64);
+/// A wall clock that says one thing after the other, the last for good; so many at most, until more may be asked for.
+struct Clock(Vec<i64>, AtomicU64, Arc<AtomicU64>);
+
+impl Clock {
+    fn new(times: Vec<i64>) -> Arc<Self> {
+        Arc::new(Self(times, AtomicU64::new(0), Arc::new(AtomicU64::new(u64::MAX))))
+    }
+}
 
 impl Gather for Clock {
     fn gather(&self) -> Gathered {
         let number = usize::try_from(self.1.fetch_add(1, Ordering::Relaxed)).unwrap();
+        while number as u64 >= self.2.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         // Not 0, which would not be written.
         at(self.0[number.min(self.0.len() - 1)], number as f64 + 1.0)
     }
+}
+
+fn await_within_20_s(done: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("not within 20 s");
 }
 
 /// The time of the one sample of a request of 2.0: fields 5 (series), 2 (sample), 2 (time) as varint.
@@ -279,12 +298,11 @@ fn time_of(asked: &Asked) -> i64 {
 
 #[test]
 fn what_a_clock_that_was_set_back_makes_older_is_counted_and_not_sent() {
-    // An hour ahead for two rounds, then right; in the end past what was sent.
-    let (ahead, right) = (START_MS + 3_600_000, START_MS);
+    // Five minutes ahead for two rounds, then right; in the end past what was sent.
+    let (ahead, right) = (START_MS + 300_000, START_MS);
     let clock = vec![ahead, ahead + 1_000, right + 2_000, right + 3_000, ahead + 4_000];
     let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
-    let exporter =
-        remote_write::exporter(&settings(port, "interval = \"1s\""), Arc::new(Clock(clock.clone(), AtomicU64::new(0))));
+    let exporter = remote_write::exporter(&settings(port, "interval = \"1s\""), Clock::new(clock.clone()));
     let exporters = Exporters::start(vec![exporter.unwrap()]).unwrap();
     let three = [next(&asked), next(&asked), next(&asked)].each_ref().map(time_of);
     assert_eq!(three, [ahead, ahead + 1_000, ahead + 4_000]);
@@ -300,12 +318,32 @@ fn what_a_clock_that_was_set_back_makes_older_is_counted_and_not_sent() {
         false => OK_2_0.to_owned(),
     });
     let spoken = settings(port, "interval = \"1s\"\nprotocol = \"2.0\"");
-    let exporter = remote_write::exporter(&spoken, Arc::new(Clock(clock[..4].to_vec(), AtomicU64::new(0))));
-    let exporters = Exporters::start(vec![exporter.unwrap()]).unwrap();
-    let four = [next(&asked), next(&asked), next(&asked), next(&asked)].each_ref().map(time_of);
+    let times = Clock::new(clock[..4].to_vec());
+    let allowed = Arc::clone(&times.2);
+    allowed.store(2, Ordering::Relaxed);
+    let exporters = Exporters::start(vec![remote_write::exporter(&spoken, times).unwrap()]).unwrap();
+    let two = [next(&asked), next(&asked)];
+    // The third is made once it is known that the receiver has none of them.
+    let account = Arc::clone(&exporters.accounts()[0]);
+    await_within_20_s(|| account.totals().undelivered[0] == 2);
+    allowed.store(u64::MAX, Ordering::Relaxed);
+    let [one, two] = two;
+    let four = [one, two, next(&asked), next(&asked)].each_ref().map(time_of);
     assert_eq!(four, clock[..4]);
     let totals = end(exporters);
     assert_eq!((totals.undelivered, totals.delivered), ([2, 0, 0, 0, 0, 0, 0], totals.gathered - 2));
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_silence_it() {
+    let ahead = START_MS + 86_400_000;
+    let (port, asked) = receiver(|_, _| OK_2_0.to_owned());
+    let clock = Clock::new(vec![ahead, START_MS, START_MS + 1_000]);
+    let exporter = remote_write::exporter(&settings(port, "interval = \"1s\""), clock);
+    let exporters = Exporters::start(vec![exporter.unwrap()]).unwrap();
+    let three = [next(&asked), next(&asked), next(&asked)].each_ref().map(time_of);
+    assert_eq!(three, [ahead, START_MS, START_MS + 1_000], "from the day ahead on with its own time");
+    assert_eq!(end(exporters).undelivered, [0; 7]);
 }
 
 #[test]
@@ -313,7 +351,7 @@ fn the_next_agent_does_not_go_back_behind_what_is_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     let lines = format!("interval = \"1s\"\nspool = \"{}\"", folder.path().join("spool").display());
     let run = |port, clock: Vec<i64>| {
-        let exporter = remote_write::exporter(&settings(port, &lines), Arc::new(Clock(clock, AtomicU64::new(0))));
+        let exporter = remote_write::exporter(&settings(port, &lines), Clock::new(clock));
         Exporters::start(vec![exporter.unwrap()]).unwrap()
     };
     let (port, asked) = receiver(|_, _| refusal("503 Service Unavailable"));
@@ -325,12 +363,7 @@ fn the_next_agent_does_not_go_back_behind_what_is_on_disk() {
     let second = run(port, vec![START_MS, START_MS + 1_000, START_MS + 90_000]);
     let account = Arc::clone(&second.accounts()[0]);
     let is_over = |totals: AccountTotals| totals.undelivered[6] == 2 && totals.pending == 0 && totals.delivered > kept;
-    for _ in 0..2_000 {
-        if is_over(account.totals()) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    await_within_20_s(|| is_over(account.totals()));
     let totals = end(second);
     assert_eq!((totals.undelivered, totals.pending), ([0, 0, 0, 0, 0, 0, 2], 0));
     let times: Vec<i64> = asked.try_iter().map(|asked| time_of(&asked)).collect();
@@ -385,10 +418,16 @@ fn the_end_does_not_wait_for_a_spool_that_hangs() {
     let exporters = start(port, &format!("spool = \"{}\"", spool.display()));
     next(&asked);
     let account = Arc::clone(&exporters.accounts()[0]);
-    // Whoever waited for the disk here would wait for ever.
-    exporters.stop(Duration::from_millis(500));
+    // It is counted, and written down at once, which takes for ever.
+    await_within_20_s(|| account.totals().delivered == 1);
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        exporters.stop(Duration::from_millis(500));
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(20)).expect("it does not wait for the disk");
     let totals = account.totals();
-    assert_eq!(totals.gathered, totals.delivered + totals.undelivered.iter().sum::<u64>() + totals.pending);
+    assert_eq!((totals.delivered, totals.undelivered), (1, [0; 7]));
     // What waits is let go.
     std::fs::read(pipe).unwrap();
 }

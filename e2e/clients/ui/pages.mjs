@@ -151,6 +151,37 @@ await claim("the overview renews itself, without making its rows anew", async ()
   await context.close();
 });
 
+await claim("a table of two hundred rows is there whole, and has its lines where it is looked at", async () => {
+  const { page, context, faults } = await open(browser, base);
+  // What the agent says of one service, two hundred times over.
+  await page.route(/\/api\/v1\/services\?/, async (route) => {
+    const response = await route.fetch();
+    const json = await response.json();
+    const one = json.services.find(({ service }) => service === "nginx");
+    json.services = Array.from({ length: 200 }, (_, at) => ({ ...one, service: `copy-${String(at).padStart(3, "0")}` }));
+    await route.fulfill({ response, json });
+  });
+  await page.goto(`${base}/#/services`);
+  const whole = (rows) => page.waitForFunction((rows) => document.querySelectorAll("tbody tr").length === rows, rows, { timeout: 30_000 });
+  const lines = (of) => of.locator(".spark path").count();
+  await whole(200);
+  await eventually(async () => {
+    const drawn = await lines(page.locator("tbody"));
+    // Two paths a line, three lines a row.
+    assert.ok(drawn > 0 && drawn < 600, `${drawn} of 1200 are drawn`);
+  });
+  await page.keyboard.press("/");
+  await page.keyboard.type("copy-00");
+  await whole(10);
+  await page.getByLabel("Filter services").fill("");
+  await whole(200);
+  assert.equal(await lines(page.locator("tbody tr").last()), 0);
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  await eventually(async () => assert.ok((await lines(page.locator("tbody tr").last())) > 0, "no lines at the end"));
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 await claim("the topology has the edges that there are, and leads to the services", async () => {
   const { page, context } = await open(browser, base);
   await page.goto(`${base}/#/topology?range=1h`);

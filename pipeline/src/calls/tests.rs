@@ -74,11 +74,15 @@ fn the_end_comes_even_while_more_and_more_calls_do() {
             }
         });
         wait(|| calls.counts().taken > 100);
-        let began = clock::monotonic();
-        calls.stop();
-        let took = clock::monotonic().since(began);
+        let (ended, end) = std::sync::mpsc::channel();
+        let calls = &calls;
+        scope.spawn(move || {
+            calls.stop();
+            let _ = ended.send(());
+        });
+        let came = end.recv_timeout(Duration::from_secs(20));
         over.store(true, Ordering::Relaxed);
-        assert!(took < Nanos::from_secs(10), "{took:?}: a second, and what a busy machine takes");
+        came.expect("a second, and what a busy machine takes");
     });
     assert!(calls.counts().kept > 0, "what was held is put out");
 }

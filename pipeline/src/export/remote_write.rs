@@ -25,7 +25,7 @@ use super::client::{Client, ClientError, shown};
 use super::{Account, Ending, Exporter, Gather, Work, aside};
 use crate::clock;
 use crate::settings::RemoteWriteSettings;
-use collect::{Collected, Collector, Shape};
+use collect::{Collected, Collector, FAR_MS, Shape};
 use negotiation::Receiver;
 use parking_lot::Mutex;
 use queue::Queue;
@@ -177,7 +177,15 @@ struct Round {
 impl Round {
     fn go(&mut self, queue: &Mutex<Queue>, last: bool) {
         let gathered = self.gather.gather();
-        let newest_ms = queue.lock().newest_ms();
+        let mut newest_ms = queue.lock().newest_ms();
+        if newest_ms.saturating_sub(gathered.at_ms) >= FAR_MS {
+            tracing::warn!(
+                "the wall clock was set back by {} s: remote write goes on with its time, and the receiver may refuse what is older than what it has",
+                (newest_ms - gathered.at_ms) / 1_000
+            );
+            queue.lock().believe(gathered.at_ms - 1);
+            newest_ms = queue.lock().newest_ms();
+        }
         match self.collector.collect(&gathered, newest_ms) {
             Collected::Batches(batches) => {
                 let mut queue = queue.lock();

@@ -20,6 +20,9 @@ const CUSTOM_BUCKETS: i32 = -53;
 /// How far, in milliseconds, the clock may be behind what was sent for samples to be moved ahead of it: two rounds in one moment (the last
 /// follows its predecessor at once), a clock that is slewed.
 const NEAR_MS: i64 = 1_000;
+/// From so many milliseconds on, what was sent was so far ahead that most receivers refused it (Prometheus: what is ten minutes ahead), and
+/// waiting for the clock to catch up would take too long: samples go with their own times, and the receiver is the judge.
+pub(super) const FAR_MS: i64 = 15 * 60 * 1_000;
 /// Between names and values of packed labels; in no UTF-8 text.
 const END: u8 = 0xff;
 

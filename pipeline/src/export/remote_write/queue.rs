@@ -28,6 +28,9 @@ pub(super) struct Job {
     at_ms: i64,
 }
 
+/// Batches of another agent that are tried for the time of its newest.
+const MAX_UNREADABLE: usize = 16;
+
 /// What waits.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -41,8 +44,11 @@ pub(super) struct Queue {
     spool: Option<Spool>,
     /// Told once, until it works again.
     broken: bool,
-    /// Time of the newest batch of which the receiver took anything.
+    /// Time of the newest batch of which the receiver took anything, as far as it says so: one of 1.0 that takes a part and refuses the rest
+    /// (400) says nothing.
     taken_ms: i64,
+    /// Nothing more is sent: what comes now is not kept in memory.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +76,7 @@ impl Queue {
     pub(super) fn in_memory(account: Arc<Account>, shards: u16, most: usize) -> Self {
         let most = most as u64;
         let entries = VecDeque::new();
-        Self { account, entries, next: 1, shards, most, bytes: 0, spool: None, broken: false, taken_ms: 0 }
+        Self { account, entries, next: 1, shards, most, bytes: 0, spool: None, broken: false, taken_ms: 0, over: false }
     }
 
     /// One on disk, with what another agent left there.
@@ -84,8 +90,14 @@ impl Queue {
         account.undelivered(Reason::Unreadable, unreadable);
         let mut queue = Self::in_memory(account, shards, most);
         // Batches wait in order of time. One that cannot be read is found out when it is its turn.
-        let last = batches.last().and_then(|(_, place)| spool.read(*place).ok().flatten());
-        let at_ms = last.and_then(|packed| newest_ms(&packed)).unwrap_or(0);
+        let time = |place: &Place| newest_ms(&spool.read(*place).ok().flatten()?);
+        let newest = batches.iter().rev().take(MAX_UNREADABLE).find_map(|(_, place)| time(place));
+        if newest.is_none() && !batches.is_empty() {
+            tracing::warn!(
+                "the newest batches in remote_write.spool cannot be read: what follows may be older than they are"
+            );
+        }
+        let at_ms = newest.unwrap_or(0);
         for (head, place) in batches {
             queue.account.gathered(u64::from(head.samples));
             queue.entries.push_back(Entry {
@@ -113,6 +125,13 @@ impl Queue {
         self.entries.iter().map(|entry| entry.at_ms).fold(self.taken_ms, i64::max)
     }
 
+    /// What was sent had times that were wrong, or the receiver would not have been asked to take them: from now on it is as if the newest had
+    /// been of `now_ms`.
+    pub(super) fn believe(&mut self, now_ms: i64) {
+        self.taken_ms = self.taken_ms.min(now_ms);
+        self.entries.iter_mut().for_each(|entry| entry.at_ms = entry.at_ms.min(now_ms));
+    }
+
     /// So many samples were gathered and cannot be sent, being older than what the receiver has.
     pub(super) fn out_of_order(&self, samples: u64) {
         self.account.gathered(samples);
@@ -123,6 +142,10 @@ impl Queue {
     pub(super) fn push(&mut self, batch: Batch) {
         let samples = u64::from(batch.samples);
         self.account.gathered(samples);
+        if self.over && self.spool.is_none() {
+            self.account.undelivered(Reason::Ended, samples);
+            return;
+        }
         let cost = Spool::cost(batch.packed.len());
         if cost > self.most || batch.packed.len() > MAX_RECORD || !self.make_room(cost) {
             self.account.undelivered(Reason::Overflow, samples);
@@ -195,8 +218,12 @@ impl Queue {
         None
     }
 
-    /// It is decided what becomes of a batch on its way: so many delivered, the rest for this reason not.
+    /// It is decided what becomes of a batch on its way: so many delivered, the rest for this reason not. One that [`Self::end`] counted
+    /// already is not counted again.
     pub(super) fn done(&mut self, job: &Job, delivered: u32, otherwise: Reason) {
+        if self.entries.binary_search_by_key(&job.number, |entry| entry.number).is_err() {
+            return;
+        }
         let delivered = delivered.min(job.samples);
         if delivered > 0 {
             self.taken_ms = self.taken_ms.max(job.at_ms);
@@ -225,6 +252,7 @@ impl Queue {
         let lost = self.entries.iter().filter(|entry| !disk(entry)).map(|entry| u64::from(entry.samples)).sum();
         self.account.undelivered(Reason::Ended, lost);
         self.entries.retain(disk);
+        self.over = true;
     }
 
     fn forget(&mut self, number: u64) {

@@ -25,7 +25,11 @@ export function useNear<E extends Element>(): [{ current: E | null }, boolean] {
     if (!current) return;
     told.set(current, set);
     shared().observe(current);
+    // On paper there is no window.
+    const print = (): void => set(true);
+    addEventListener("beforeprint", print);
     return () => {
+      removeEventListener("beforeprint", print);
       told.delete(current);
       shared().unobserve(current);
     };

@@ -163,8 +163,8 @@ function serviceLink(view: View, alarm: Alarm): JSX.Element {
 
 /** What tells an alarm from others of its name, for who cannot see where a button is. */
 function spoken(alarm: Alarm): string {
-  const { method = "", endpoint = "" } = alarm.labels;
-  return [alarm.name, alarm.service, `${method} ${endpoint}`.trim()].filter((part) => part !== "").join(", ");
+  const { kind = "", method = "", endpoint = "", error_type = "" } = alarm.labels;
+  return [alarm.name, alarm.service, `${method} ${endpoint}`.trim(), kind, error_type].filter((part) => part !== "").join(", ");
 }
 
 const BORDERS: Record<Urgency, string> = { bad: "", warn: "warning", info: "info" };

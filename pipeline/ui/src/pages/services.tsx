@@ -59,7 +59,7 @@ function columns(view: View): Column<ServiceRow>[] {
     {
       key: "rate",
       title: "Rate",
-      hint: "Requests a second, on average over the range",
+      hint: "Requests a second, on average over the time that was recorded",
       class: "number",
       by: (row) => own(row)?.requestsPerSecond ?? null,
       cell: (row) => (
@@ -143,7 +143,7 @@ export function ServicesPage({ again }: { again: () => void }): JSX.Element {
           if (services.length === 0) return <NoTraffic />;
           const found = services.filter((row) => matches(filter, row.service, row.namespace, ...row.protocols));
           const [served, called] = [total(found.map((row) => row.served)), total(found.map((row) => row.called))];
-          const failing = found.filter((row) => (own(row)?.errorRatio ?? 0) > 0).length;
+          const failing = found.filter((row) => (row.served?.errorRatio ?? 0) > 0).length;
           return (
             <>
               <dl class="tiles">

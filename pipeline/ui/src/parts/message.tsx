@@ -48,8 +48,7 @@ export function Failure({ error, again }: { error: ApiError; again: () => void }
       return (
         <Message title="The agent does not answer">
           <p>
-            It may have been stopped, or the connection to it is cut. Look at <code>systemctl status redtap</code> or its
-            log. This page tries again by itself.
+            It may have been stopped, or the connection to it is cut. Look at its log. This page tries again by itself.
           </p>
           <button type="button" class="button" onClick={again}>
             Try now
