@@ -48,7 +48,7 @@ const SHORT_ANSWERS: u8 = 8;
 pub struct Http1;
 
 /// What is remembered of a connection. Bounded: no part of it grows but the target of the request being read, up to
-/// [`limits::MAX_TARGET`].
+/// [`MAX_TARGET`](crate::limits::MAX_TARGET).
 #[derive(Debug, Default)]
 pub struct State {
     /// Of requests and of responses.
