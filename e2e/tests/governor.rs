@@ -11,8 +11,9 @@ use std::time::Duration;
 
 const HTTP_SERVER: &str = "http_server_request_duration_seconds_count";
 const HTTP_CLIENT: &str = "http_client_request_duration_seconds_count";
-/// Less than any load below takes, and twice what the agent uses on its own. A sidecar would be given more.
-const BUDGET: &str = "1%";
+/// As it is shipped. Any load below takes several times as much (15 % and more at the last step, on two slow processors), and what the agent
+/// uses on its own while it is asked for its steps every second (0.3 to 0.9 %) is well below the four fifths at which it comes back up.
+const BUDGET: &str = "2%";
 /// A sample of one connection in 16, of at least 10,000 connections, is off by 3.9 % of a standard deviation at most; five of
 /// these and more are granted.
 const TOLERANCE: f64 = 0.2;
