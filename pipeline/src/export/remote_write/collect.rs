@@ -2,8 +2,10 @@
 //! for series that ended.
 //!
 //! Pure: the time is that of what was gathered, and no series is given a time that is not newer than what the receiver has of it
-//! (remote write 1.0 and 2.0, "Ordering"): when the wall clock was set back, nothing is made until it has caught up. Bound: what it remembers of series is one entry each, so at most the
-//! registry's ([`crate::registry::MAX_SERIES`], [`crate::registry::MAX_TARGETS`]) and the agent's own.
+//! (remote write 1.0 and 2.0, "Ordering"): when the wall clock was set back, nothing is made until it has caught up. A clock that was [`FAR_MS`] or
+//! more ahead is the exception: then the caller says that what was sent counts no longer ([`super::queue::Queue::believe`]).
+//!
+//! Bound: what it remembers of series is one entry each, so at most the registry's ([`crate::registry::MAX_SERIES`], [`crate::registry::MAX_TARGETS`]) and the agent's own.
 
 use super::encode::pack;
 use super::wire::{MetricKind, STALE, Symbols, v2};
